@@ -1,0 +1,106 @@
+//! What names a connection: both addresses, both ports and the VLAN.
+
+use core::fmt;
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
+
+/// An IP address of either family in 16 bytes; IPv4 is kept mapped (`::ffff:a.b.c.d`).
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(transparent)]
+pub struct Addr(pub [u8; 16]);
+
+impl Addr {
+    /// The IPv4 address `a`.
+    #[must_use]
+    pub const fn v4(a: [u8; 4]) -> Self {
+        let [a, b, c, d] = a;
+        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+    }
+
+    /// The four bytes of an IPv4 address, or `None` for IPv6.
+    #[must_use]
+    pub const fn as_v4(&self) -> Option<[u8; 4]> {
+        match self.0 {
+            [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d] => Some([a, b, c, d]),
+            _ => None,
+        }
+    }
+
+    /// Whether this is an IPv4 address.
+    #[must_use]
+    pub const fn is_v4(&self) -> bool {
+        self.as_v4().is_some()
+    }
+}
+
+impl From<IpAddr> for Addr {
+    fn from(ip: IpAddr) -> Self {
+        match ip {
+            IpAddr::V4(v4) => Self::v4(v4.octets()),
+            IpAddr::V6(v6) => Self(v6.octets()),
+        }
+    }
+}
+
+impl From<Addr> for IpAddr {
+    fn from(addr: Addr) -> Self {
+        match addr.as_v4() {
+            Some(v4) => Self::V4(Ipv4Addr::from(v4)),
+            None => Self::V6(Ipv6Addr::from(addr.0)),
+        }
+    }
+}
+
+impl fmt::Debug for Addr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        IpAddr::from(*self).fmt(f)
+    }
+}
+
+/// The name of a connection as we see it: `remote` is the sender of what we receive, `local` is ours.
+///
+/// 40 bytes without padding, so that it can be hashed and compared as bytes.
+#[derive(
+    Clone, Copy, PartialEq, Eq, Hash, Default, FromBytes, IntoBytes, Immutable, KnownLayout,
+)]
+#[repr(C)]
+pub struct Tuple {
+    /// The peer's address.
+    pub remote: Addr,
+    /// Our address.
+    pub local: Addr,
+    /// The peer's TCP port.
+    pub remote_port: u16,
+    /// Our TCP port.
+    pub local_port: u16,
+    /// VLAN id, 0 for untagged.
+    pub vlan: u16,
+    /// Index of the port (the device) that the connection came in by.
+    pub port: u16,
+}
+
+const _: () = assert!(size_of::<Tuple>() == 40);
+
+impl fmt::Debug for Tuple {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?}:{} > {:?}:{}", self.remote, self.remote_port, self.local, self.local_port)?;
+        if self.vlan == 0 { Ok(()) } else { write!(f, " vlan {}", self.vlan) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_convert_both_ways() {
+        for text in ["10.1.2.3", "fd00::1"] {
+            let ip: IpAddr = text.parse().unwrap();
+            assert_eq!(IpAddr::from(Addr::from(ip)), ip);
+        }
+        assert!(Addr::v4([1, 2, 3, 4]).is_v4() && !Addr::default().is_v4());
+    }
+}
