@@ -9,6 +9,7 @@
 //! | floor | knows |
 //! |---|---|
 //! | [`time`] | what "now" is made of |
+//! | [`cause`] | why frames are dropped and flows end |
 //! | [`wire`] | bytes on the wire, sequence numbers, checksums |
 //! | [`verdict`] | what becomes of a frame, and why |
 //! | [`cookie`] | SYN cookies and initial sequence numbers |
@@ -41,6 +42,7 @@
 #[cfg(any(test, feature = "testing"))]
 extern crate std;
 
+pub mod cause;
 pub mod tcp;
 pub mod time;
 pub mod verdict;

@@ -1,0 +1,127 @@
+//! IPv4 headers (RFC 791, RFC 1122).
+
+use zerocopy::network_endian::U16;
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::Addr;
+use super::checksum::{Checked, Sum};
+use super::ethernet::Arrival;
+use super::ip::Datagram;
+use crate::cause::Reason;
+
+/// The header without options.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Header {
+    /// Version 4, and the header's length in words.
+    pub version_ihl: u8,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// Length of header and payload in bytes.
+    pub total_len: U16,
+    /// Identification.
+    pub id: U16,
+    /// Flags (reserved, DF, MF) and fragment offset.
+    pub fragment: U16,
+    /// Time to live.
+    pub ttl: u8,
+    /// Protocol of the payload.
+    pub protocol: u8,
+    /// Checksum of the header.
+    pub checksum: U16,
+    /// Source.
+    pub source: [u8; 4],
+    /// Destination.
+    pub destination: [u8; 4],
+}
+
+const _: () = assert!(size_of::<Header>() == 20);
+const DONT_FRAGMENT: u16 = 0x4000;
+const MORE_FRAGMENTS_AND_OFFSET: u16 = 0x3fff;
+
+impl Header {
+    /// The header of a packet of ours, its checksum still 0: TTL 64, DF, identification 0 (RFC 6864 §4.1),
+    /// never ECT.
+    #[must_use]
+    pub fn new(source: [u8; 4], destination: [u8; 4], protocol: u8, payload_len: u16) -> Self {
+        Self {
+            version_ihl: 0x45,
+            tos: 0,
+            total_len: payload_len.saturating_add(20).into(),
+            id: 0.into(),
+            fragment: DONT_FRAGMENT.into(),
+            ttl: 64,
+            protocol,
+            checksum: 0.into(),
+            source,
+            destination,
+        }
+    }
+
+    /// This header with its checksum.
+    #[must_use]
+    pub fn with_checksum(mut self) -> Self {
+        self.checksum = 0.into();
+        self.checksum = Sum::default().bytes(self.as_bytes()).checksum();
+        self
+    }
+}
+
+/// Whether a host can have this address: not "this network", loopback, multicast or broadcast
+/// (RFC 1122 §3.2.1.3). Directed broadcasts are known only to who knows the netmask.
+#[must_use]
+pub const fn is_host(addr: [u8; 4]) -> bool {
+    !matches!(addr, [0 | 127 | 224..=239, ..] | [255, 255, 255, 255])
+}
+
+/// Whether this addresses a group: multicast or limited broadcast.
+#[must_use]
+pub const fn is_group(addr: [u8; 4]) -> bool {
+    matches!(addr, [224..=239, ..] | [255, 255, 255, 255])
+}
+
+/// Reads the header and cuts the packet to its total length.
+#[inline]
+pub(super) fn parse<'a>(arrival: &Arrival<'a>, checked: Checked) -> Result<Datagram<'a>, Reason> {
+    let packet = arrival.packet;
+    let (header, _) = Header::ref_from_prefix(packet).map_err(|_| Reason::Runt)?;
+    let header_len = usize::from(header.version_ihl & 0x0f).wrapping_mul(4);
+    if header.version_ihl >> 4 != 4 || header_len < size_of::<Header>() {
+        return Err(Reason::BadIpHeader);
+    }
+    let packet = packet.get(..header.total_len.get().into()).ok_or(Reason::BadIpHeader)?;
+    let (head, payload) = packet.split_at_checked(header_len).ok_or(Reason::BadIpHeader)?;
+    let sound = match checked {
+        Checked::Good => true,
+        Checked::Bad => false,
+        Checked::Unknown => Sum::default().bytes(head).is_sound(),
+    };
+    if !sound {
+        return Err(Reason::BadIpChecksum);
+    }
+    if header.fragment.get() & MORE_FRAGMENTS_AND_OFFSET != 0 {
+        return Err(Reason::Fragment);
+    }
+    check_options(head.get(size_of::<Header>()..).unwrap_or_default())?;
+    let ends = (Addr::v4(header.source), Addr::v4(header.destination));
+    Datagram::new(arrival, ends, (header.protocol, header.ttl), header_len, payload)
+}
+
+/// Skips options but refuses source routes (RFC 7126 §4.3, §4.4) and chains that run out of the header.
+fn check_options(mut options: &[u8]) -> Result<(), Reason> {
+    const END: u8 = 0;
+    const NOP: u8 = 1;
+    const LOOSE_SOURCE_ROUTE: u8 = 131;
+    const STRICT_SOURCE_ROUTE: u8 = 137;
+    loop {
+        options = match options {
+            [] | [END, ..] => return Ok(()),
+            [LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE, ..] => return Err(Reason::IpOptions),
+            [NOP, rest @ ..] => rest,
+            [_, len @ 2..=u8::MAX, ..] => {
+                options.get(usize::from(*len)..).ok_or(Reason::BadIpHeader)?
+            }
+            [_, ..] => return Err(Reason::BadIpHeader),
+        }
+    }
+}

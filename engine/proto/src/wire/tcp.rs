@@ -1,0 +1,227 @@
+//! TCP headers and options (RFC 9293 §3.1, §3.2).
+
+use zerocopy::network_endian::{U16, U32};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+
+use super::checksum::Checked;
+use super::ip::Datagram;
+use super::{Flags, Options, PortView, ReplyOptions, Segment, SeqNum, Timestamps, Tuple};
+use crate::cause::Reason;
+
+/// The header without options.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy, Debug)]
+#[repr(C)]
+pub struct Header {
+    /// Source port.
+    pub source: U16,
+    /// Destination port.
+    pub destination: U16,
+    /// Sequence number.
+    pub seq: U32,
+    /// Acknowledgement number.
+    pub ack: U32,
+    /// Data offset in words, in the upper four bits.
+    pub data_offset: u8,
+    /// Control bits.
+    pub flags: u8,
+    /// Window.
+    pub window: U16,
+    /// Checksum of pseudo-header, header and payload.
+    pub checksum: U16,
+    /// Urgent pointer.
+    pub urgent: U16,
+}
+
+const _: () = assert!(size_of::<Header>() == 20);
+
+const END: u8 = 0;
+const NOP: u8 = 1;
+const MSS: u8 = 2;
+const WINDOW_SCALE: u8 = 3;
+const SACK_PERMITTED: u8 = 4;
+const TIMESTAMPS: u8 = 8;
+
+/// RFC 7323 §2.3: a larger shift is read as this.
+const MAX_WINDOW_SCALE: u8 = 14;
+
+/// Reads a segment and verifies all that can be known without the flow.
+#[inline]
+pub(super) fn parse(
+    datagram: &Datagram<'_>,
+    port: &PortView,
+    checked: Checked,
+) -> Result<Segment, Reason> {
+    if datagram.to_group {
+        return Err(Reason::GroupAddressed);
+    }
+    datagram.check_source()?;
+    let segment = datagram.payload;
+    let (header, _) = Header::ref_from_prefix(segment).map_err(|_| Reason::BadTcpHeader)?;
+    let header_len = usize::from(header.data_offset >> 4).wrapping_mul(4);
+    let (head, payload) = segment.split_at_checked(header_len).ok_or(Reason::BadTcpHeader)?;
+    let options = head.get(size_of::<Header>()..).ok_or(Reason::BadTcpHeader)?;
+    let sound = match checked {
+        Checked::Good => true,
+        Checked::Bad => false,
+        Checked::Unknown => datagram.is_sound(),
+    };
+    if !sound {
+        return Err(Reason::BadTcpChecksum);
+    }
+    let flags = Flags(header.flags);
+    check(header, flags)?;
+    Ok(Segment {
+        tuple: Tuple {
+            remote: datagram.source,
+            local: datagram.destination,
+            remote_port: header.source.get(),
+            local_port: header.destination.get(),
+            vlan: port.vlan,
+            port: port.index,
+        },
+        seq: SeqNum(header.seq.get()),
+        ack: SeqNum(header.ack.get()),
+        flags,
+        window: header.window.get(),
+        options: parse_options(options, flags.has(Flags::SYN))?,
+        // A header is at most 60 bytes and a packet at most 65535.
+        payload_offset: datagram.offset.saturating_add(header_len as u16),
+        payload_len: payload.len() as u16,
+    })
+}
+
+/// Refuses ports and flags that no state could make sense of.
+fn check(header: &Header, flags: Flags) -> Result<(), Reason> {
+    if header.source.get() == 0 || header.destination.get() == 0 {
+        return Err(Reason::ZeroPort);
+    }
+    let control = flags.only(Flags::SYN | Flags::FIN | Flags::RST | Flags::ACK);
+    let is_syn_and_more =
+        flags.has(Flags::SYN) && control.only(Flags::FIN | Flags::RST) != Flags(0);
+    if control == Flags(0) || is_syn_and_more {
+        return Err(Reason::BadFlags);
+    }
+    Ok(())
+}
+
+/// The options of a segment. The three layouts that nearly all segments have are recognised whole; see
+/// `walk_options` for what counts.
+#[inline]
+fn parse_options(bytes: &[u8], is_syn: bool) -> Result<Options, Reason> {
+    match (bytes, is_syn) {
+        ([], _) => Ok(Options::default()),
+        (&[NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h], _) => Ok(Options {
+            timestamps: Some(timestamps([a, b, c, d], [e, f, g, h])),
+            ..Options::default()
+        }),
+        // Linux's SYN.
+        (
+            &[
+                MSS,
+                4,
+                m,
+                n,
+                SACK_PERMITTED,
+                2,
+                TIMESTAMPS,
+                10,
+                a,
+                b,
+                c,
+                d,
+                e,
+                f,
+                g,
+                h,
+                NOP,
+                WINDOW_SCALE,
+                3,
+                s,
+            ],
+            true,
+        ) => Ok(Options {
+            mss: mss(m, n),
+            window_scale: Some(s.min(MAX_WINDOW_SCALE)),
+            sack_permitted: true,
+            timestamps: Some(timestamps([a, b, c, d], [e, f, g, h])),
+        }),
+        _ => walk_options(bytes, is_syn),
+    }
+}
+
+/// Walks the options one by one. Unknown ones and known ones of an unknown length are skipped; an option
+/// that runs out of the header spoils the segment (RFC 9293 §3.1, MUST-7). MSS, window scale and
+/// SACK-permitted count in a SYN only.
+fn walk_options(mut bytes: &[u8], is_syn: bool) -> Result<Options, Reason> {
+    let mut options = Options::default();
+    loop {
+        bytes = match *bytes {
+            [] | [END, ..] => return Ok(options),
+            [NOP, ref rest @ ..] => rest,
+            [kind, len @ 2..=u8::MAX, ..] => {
+                let (option, rest) =
+                    bytes.split_at_checked(len.into()).ok_or(Reason::BadTcpHeader)?;
+                take_option(&mut options, (kind, option), is_syn);
+                rest
+            }
+            [..] => return Err(Reason::BadTcpHeader),
+        }
+    }
+}
+
+fn take_option(options: &mut Options, option: (u8, &[u8]), is_syn: bool) {
+    match option {
+        (MSS, &[_, _, m, n]) if is_syn => options.mss = mss(m, n),
+        (WINDOW_SCALE, &[_, _, shift]) if is_syn => {
+            options.window_scale = Some(shift.min(MAX_WINDOW_SCALE));
+        }
+        (SACK_PERMITTED, &[_, _]) if is_syn => options.sack_permitted = true,
+        (TIMESTAMPS, &[_, _, a, b, c, d, e, f, g, h]) => {
+            options.timestamps = Some(timestamps([a, b, c, d], [e, f, g, h]));
+        }
+        _ => {}
+    }
+}
+
+/// An MSS of 0 says nothing and counts as absent.
+fn mss(m: u8, n: u8) -> Option<u16> {
+    Some(u16::from_be_bytes([m, n])).filter(|mss| *mss != 0)
+}
+
+fn timestamps(val: [u8; 4], ecr: [u8; 4]) -> Timestamps {
+    Timestamps { val: u32::from_be_bytes(val), ecr: u32::from_be_bytes(ecr) }
+}
+
+/// The options of a segment we send, as words on the wire, and how many words they are.
+///
+/// The order is Linux's, which every middlebox has seen: MSS, SACK-permitted, timestamps, window scale.
+#[inline]
+pub(super) fn write_options(options: &ReplyOptions) -> ([U32; 5], usize) {
+    let mut words = [U32::ZERO; 5];
+    let mut room = words.iter_mut();
+    let mut len = 0usize;
+    let mut put = |word: [u8; 4]| {
+        if let Some(slot) = room.next() {
+            *slot = U32::from_bytes(word);
+            len = len.wrapping_add(1);
+        }
+    };
+    if let Some(mss) = options.mss {
+        let [m, n] = mss.to_be_bytes();
+        put([MSS, 4, m, n]);
+    }
+    match (options.sack_permitted, options.timestamps) {
+        (true, Some(_)) => put([SACK_PERMITTED, 2, TIMESTAMPS, 10]),
+        (true, None) => put([NOP, NOP, SACK_PERMITTED, 2]),
+        (false, Some(_)) => put([NOP, NOP, TIMESTAMPS, 10]),
+        (false, None) => {}
+    }
+    if let Some(Timestamps { val, ecr }) = options.timestamps {
+        put(val.to_be_bytes());
+        put(ecr.to_be_bytes());
+    }
+    if let Some(shift) = options.window_scale {
+        put([NOP, WINDOW_SCALE, 3, shift]);
+    }
+    (words, len)
+}
