@@ -43,6 +43,7 @@
 extern crate std;
 
 pub mod cause;
+pub mod cookie;
 pub mod tcp;
 pub mod time;
 pub mod verdict;
