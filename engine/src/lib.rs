@@ -1,1 +1,3 @@
 //! Handshake offload engine.
+
+pub mod config;

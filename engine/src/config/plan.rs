@@ -1,0 +1,210 @@
+//! What a configuration comes to: everything resolved, checked and ready for use.
+//!
+//! A plan is immutable and shared (`Arc<Plan>`); the engine and its workers only read it. Nothing here
+//! refers to the file any more, except for paths that are needed at run time. Indices point into the
+//! plan's own vectors and are valid by construction.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// A validated configuration.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Plan {
+    /// `[engine]`
+    pub engine: EnginePlan,
+    /// `[dpdk]`
+    pub dpdk: DpdkPlan,
+    /// `[[port]]`, in the file's order: at least one, at most 64.
+    pub ports: Vec<PortPlan>,
+    /// `flow_table.capacity`: flows a worker.
+    pub flow_capacity: u32,
+    /// `[handshake]`, what of it is not the protocol's policy.
+    pub handshake: HandshakePlan,
+    /// `[[service]]`, in the file's order: at least one.
+    pub services: Vec<ServicePlan>,
+    /// `metrics.listen`; `None` without a `[metrics]` section.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// `[engine]`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct EnginePlan {
+    /// One worker per core.
+    pub cores: Cores,
+    /// After so long a drain resets what is left.
+    pub drain_timeout: Duration,
+    /// Where the control socket is.
+    pub control_socket: PathBuf,
+}
+
+/// `engine.cores`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Cores {
+    /// All isolated cores, or else all but the first: see `Cores::resolve`.
+    Auto,
+    /// These, in this order, each once.
+    These(Vec<usize>),
+}
+
+/// `[dpdk]`: how the environment abstraction layer is set up.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DpdkPlan {
+    /// Which memory packet buffers live in.
+    pub memory: Memory,
+    /// How much of it, if the file says; else DPDK's choice, or what `--no-huge` needs.
+    pub memory_mb: Option<u32>,
+    /// Arguments passed on as they are.
+    pub eal_args: Vec<String>,
+    /// Packet buffers of each port.
+    pub mbufs_per_port: u32,
+}
+
+/// `dpdk.memory`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Memory {
+    /// Huge pages if there are any free, else none.
+    Auto,
+    /// Huge pages, or fail.
+    Huge,
+    /// `--no-huge`.
+    None,
+}
+
+/// `[[port]]`: a device and what we are on its link.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PortPlan {
+    /// The name services use.
+    pub name: String,
+    /// The device as DPDK knows it: a PCI address or a virtual device with its arguments.
+    pub device: String,
+    /// Queue pairs, if the file says; else one a worker.
+    pub queues: Option<u16>,
+    /// Our own addresses.
+    pub addresses: Vec<Prefix>,
+    /// Next hops for destinations off the link.
+    pub gateways: Vec<IpAddr>,
+    /// The only VLAN we take and send; 0 = untagged.
+    pub vlan: u16,
+    /// Largest packet, without the Ethernet header.
+    pub mtu: u16,
+    /// Service addresses (without TCP ports) that are answered for on this port, each once; own
+    /// addresses are not repeated here.
+    pub vips: Vec<IpAddr>,
+}
+
+/// An address and the length of its network's prefix.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+pub struct Prefix {
+    /// The address itself, host bits kept.
+    pub addr: IpAddr,
+    /// Prefix length in bits.
+    pub len: u8,
+}
+
+impl Prefix {
+    /// Whether `other` is in this network.
+    #[must_use]
+    pub fn contains(&self, other: IpAddr) -> bool {
+        match (self.addr, other) {
+            (IpAddr::V4(a), IpAddr::V4(b)) => {
+                let shift = 32 - u32::from(self.len);
+                (u32::from(a) ^ u32::from(b)).checked_shr(shift).unwrap_or(0) == 0
+            }
+            (IpAddr::V6(a), IpAddr::V6(b)) => {
+                let shift = 128 - u32::from(self.len);
+                (u128::from(a) ^ u128::from(b)).checked_shr(shift).unwrap_or(0) == 0
+            }
+            _ => false,
+        }
+    }
+}
+
+/// `[handshake]`, what of it is not the protocol's policy.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HandshakePlan {
+    /// When SYNs are answered by cookie.
+    pub cookies: Cookies,
+    /// Half-open flows a worker.
+    pub half_open_limit: u32,
+    /// The shared secrets of `secret_file`; `None` = a random one is made at start.
+    pub secret: Option<SecretPlan>,
+}
+
+/// `handshake.cookies`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Cookies {
+    /// Above half of the half-open limit.
+    Auto,
+    /// For every SYN.
+    Always,
+    /// For none.
+    Never,
+}
+
+/// What a secret file says: the secret, and the next one if a change is announced.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretPlan {
+    /// The secret in force.
+    pub current: [u8; 32],
+    /// The secret that follows and the epoch (Unix time / 64 s) from which it holds.
+    pub next: Option<(u32, [u8; 32])>,
+}
+
+impl std::fmt::Debug for SecretPlan {
+    /// Never shows a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "SecretPlan {{ next from: {:?} }}", self.next.map(|(epoch, _)| epoch))
+    }
+}
+
+/// `[[service]]`: addresses and what answers there.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ServicePlan {
+    /// Its name in metrics and tables.
+    pub name: String,
+    /// Where it listens; at least one, none of them another service's on the same port.
+    pub listen: Vec<SocketAddr>,
+    /// Index of its port in `Plan::ports`.
+    pub port: usize,
+    /// What answers.
+    pub kind: ServiceKind,
+}
+
+/// `service.kind`; `proxy` and `ring` are not in this version.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum ServiceKind {
+    /// The same bytes for everyone, after the first request segment: 1 to 65536 bytes.
+    Respond(Arc<[u8]>),
+}
+
+impl ServicePlan {
+    /// The bytes that a `respond` service sends.
+    #[must_use]
+    pub fn answer(&self) -> &Arc<[u8]> {
+        match &self.kind {
+            ServiceKind::Respond(bytes) => bytes,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_contain_their_network_only() {
+        let prefix = |addr: &str, len| Prefix { addr: addr.parse().unwrap(), len };
+        let ip = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert!(prefix("10.10.0.2", 16).contains(ip("10.10.255.1")));
+        assert!(!prefix("10.10.0.2", 16).contains(ip("10.11.0.1")));
+        assert!(prefix("10.10.0.2", 0).contains(ip("1.2.3.4")));
+        assert!(prefix("fd00:10::2", 64).contains(ip("fd00:10::ff")));
+        assert!(
+            prefix("fd00::", 0).contains(ip("::1"))
+                && !prefix("fd00::", 128).contains(ip("fd00::1"))
+        );
+        assert!(!prefix("10.0.0.1", 0).contains(ip("fd00::1")));
+    }
+}
