@@ -45,6 +45,17 @@ extern crate std;
 pub mod cause;
 pub mod cookie;
 pub mod tcp;
+#[cfg(any(test, feature = "testing"))]
+#[allow(
+    clippy::arithmetic_side_effects,
+    clippy::indexing_slicing,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::wildcard_enum_match_arm,
+    reason = "what tests are built with may fail loudly"
+)]
+pub mod testing;
 pub mod time;
 pub mod verdict;
 pub mod wire;

@@ -119,16 +119,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-
-    /// RFC 1071 §1, word by word, as slow as it gets.
-    fn slow(bytes: &[u8]) -> u16 {
-        let mut sum = 0u32;
-        for pair in bytes.chunks(2) {
-            sum += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
-            sum = (sum & 0xffff) + (sum >> 16);
-        }
-        !(sum as u16)
-    }
+    use crate::testing::slow_checksum as slow;
 
     /// RFC 1071 §3: the example sums to ddf2.
     #[test]
