@@ -44,6 +44,7 @@ extern crate std;
 
 pub mod cause;
 pub mod cookie;
+pub mod neighbor;
 pub mod tcp;
 #[cfg(any(test, feature = "testing"))]
 #[allow(
