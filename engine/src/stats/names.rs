@@ -1,0 +1,80 @@
+//! The counters by name. Drops are counted by [`Reason`](usher_proto::verdict::Reason) and ends of
+//! flows by [`End`](usher_proto::verdict::End), which name themselves.
+
+/// Declares an enum of counters: index, name and help come from one list.
+macro_rules! counters {
+    ($(#[$meta:meta])* $name:ident { $($variant:ident $text:literal $help:literal,)+ }) => {
+        $(#[$meta])*
+        #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
+        #[repr(u8)]
+        pub enum $name { $(#[doc = $help] $variant,)+ }
+
+        impl $name {
+            /// Every counter, in order of its index.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            /// How many there are.
+            pub const COUNT: usize = Self::ALL.len();
+
+            /// The counter's index: less than `COUNT`.
+            #[must_use]
+            pub const fn index(self) -> usize { self as usize }
+
+            /// The name used in tables and JSON.
+            #[must_use]
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            /// One sentence for operators.
+            #[must_use]
+            pub const fn help(self) -> &'static str {
+                match self { $(Self::$variant => $help,)+ }
+            }
+        }
+    };
+}
+
+counters! {
+    /// What a worker counts.
+    Counter {
+        Received "received" "Frames received on all ports.",
+        Answered "answered" "Frames whose buffer became a TCP segment and went back.",
+        Reflected "reflected" "Frames that became an ARP, neighbour discovery or echo reply.",
+        Delivered "delivered" "Frames taken in without an answer in the same buffer.",
+        Dropped "dropped" "Frames dropped, for whatever reason.",
+        Generated "generated" "Frames sent that answer none: data, retransmissions, announcements.",
+        Refused "refused" "Frames to send that a port's full transmit queue refused.",
+        Sent "sent" "Frames that the ports took.",
+        SynAcks "syn_acks" "SYN-ACKs sent, repeated ones and cookies included.",
+        Resets "resets" "RSTs sent.",
+        Withheld "withheld" "Generated segments that were not sent for want of a buffer.",
+        CookiesSent "cookies_sent" "SYNs answered by cookie.",
+        CookiesAccepted "cookies_accepted" "ACKs that proved a cookie.",
+        CookiesRejected "cookies_rejected" "ACKs that were checked as a cookie and were none.",
+        CookieMode "cookie_mode" "How often the worker began to answer new SYNs by cookie.",
+        Turns "turns" "Rounds over all ports.",
+        IdleTurns "idle_turns" "Rounds in which nothing arrived.",
+        Housekeeping "housekeeping" "Housekeeping slots.",
+        BusyUs "busy_us" "Microseconds spent in rounds that had work.",
+        TimeUs "time_us" "Microseconds since the start.",
+    }
+}
+
+counters! {
+    /// What a worker counts of each port.
+    PortCounter {
+        Received "received" "Frames received.",
+        Sent "sent" "Frames that the port took.",
+        Generated "generated" "Frames to send that answer none.",
+        Refused "refused" "Frames to send that the full transmit queue refused.",
+    }
+}
+
+counters! {
+    /// What a worker counts of each service; failed handshakes and ended flows are counted by cause.
+    ServiceCounter {
+        Started "handshakes_started" "SYNs that took a record, and cookies that were accepted.",
+        Completed "handshakes_completed" "Third ACKs that opened a flow.",
+        HandshakeUs "handshake_us" "Sum of the handshakes' times in microseconds.",
+    }
+}

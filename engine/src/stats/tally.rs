@@ -1,0 +1,224 @@
+//! A worker's own counts, and the board it publishes them on.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use usher_proto::tcp::State;
+use usher_proto::verdict::{End, Reason};
+
+use super::latency::{BUCKETS, bucket};
+use super::{
+    Counter, Latency, PortCounter, ServiceCounter, ServiceSnapshot, WorkerPort, WorkerSnapshot,
+};
+
+/// Where each counter stands in a flat row of numbers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+struct Layout {
+    ports: usize,
+    services: usize,
+}
+
+const DROPS: usize = Counter::COUNT;
+const FLOWS: usize = DROPS + Reason::COUNT;
+const PORTS: usize = FLOWS + State::ALL.len();
+const FAILED: usize = ServiceCounter::COUNT;
+const ENDED: usize = FAILED + End::COUNT;
+const TIMES: usize = ENDED + End::COUNT;
+const SERVICE: usize = TIMES + BUCKETS;
+
+impl Layout {
+    const fn port(self, port: usize) -> usize {
+        debug_assert!(port < self.ports);
+        PORTS + port * PortCounter::COUNT
+    }
+
+    const fn service(self, service: usize) -> usize {
+        debug_assert!(service < self.services);
+        PORTS + self.ports * PortCounter::COUNT + service * SERVICE
+    }
+
+    const fn len(self) -> usize {
+        PORTS + self.ports * PortCounter::COUNT + self.services * SERVICE
+    }
+}
+
+/// A worker's own counts: plain numbers that nobody else sees.
+#[derive(Debug)]
+pub struct Tally {
+    layout: Layout,
+    row: Box<[u64]>,
+}
+
+impl Tally {
+    /// Zeros for so many ports and services.
+    #[must_use]
+    pub fn new(ports: usize, services: usize) -> Self {
+        let layout = Layout { ports, services };
+        Self { layout, row: vec![0; layout.len()].into_boxed_slice() }
+    }
+
+    /// Adds `n` to `counter`.
+    #[inline]
+    pub fn add(&mut self, counter: Counter, n: u64) {
+        self.row[counter.index()] += n;
+    }
+
+    /// Sets a counter that is kept elsewhere.
+    pub fn set(&mut self, counter: Counter, value: u64) {
+        self.row[counter.index()] = value;
+    }
+
+    /// The value of `counter`.
+    #[must_use]
+    pub fn get(&self, counter: Counter) -> u64 {
+        self.row[counter.index()]
+    }
+
+    /// Counts a dropped frame, or one that was to be sent and was not.
+    #[inline]
+    pub fn drop_reason(&mut self, reason: Reason, n: u64) {
+        self.row[DROPS + reason.index()] += n;
+    }
+
+    /// How often `reason` was counted.
+    #[must_use]
+    pub fn dropped(&self, reason: Reason) -> u64 {
+        self.row[DROPS + reason.index()]
+    }
+
+    /// Sets how many flows are in `state`.
+    pub fn set_flows(&mut self, state: State, count: u32) {
+        self.row[FLOWS + state as usize] = u64::from(count);
+    }
+
+    /// Adds `n` to a port's `counter`.
+    #[inline]
+    pub fn add_port(&mut self, port: usize, counter: PortCounter, n: u64) {
+        self.row[self.layout.port(port) + counter.index()] += n;
+    }
+
+    /// Adds one to a service's `counter`.
+    #[inline]
+    pub fn add_service(&mut self, service: usize, counter: ServiceCounter) {
+        self.row[self.layout.service(service) + counter.index()] += 1;
+    }
+
+    /// Counts a failed handshake.
+    #[inline]
+    pub fn handshake_failed(&mut self, service: usize, end: End) {
+        self.row[self.layout.service(service) + FAILED + end.index()] += 1;
+    }
+
+    /// Counts an ended flow.
+    #[inline]
+    pub fn flow_ended(&mut self, service: usize, end: End) {
+        self.row[self.layout.service(service) + ENDED + end.index()] += 1;
+    }
+
+    /// Records how long a handshake took.
+    #[inline]
+    pub fn handshake_time(&mut self, service: usize, us: u32) {
+        let base = self.layout.service(service);
+        self.row[base + TIMES + bucket(us)] += 1;
+        self.row[base + ServiceCounter::HandshakeUs.index()] += u64::from(us);
+    }
+
+    /// The services it has room for.
+    #[must_use]
+    pub const fn services(&self) -> usize {
+        self.layout.services
+    }
+
+    /// Everything, as a reader of the board will see it after publication.
+    #[must_use]
+    pub fn snapshot(&self) -> WorkerSnapshot {
+        read(self.layout, |index| self.row[index])
+    }
+}
+
+/// Where a worker publishes its counts: written by it alone, read by anybody.
+#[derive(Debug)]
+pub struct Board {
+    layout: Layout,
+    row: Box<[AtomicU64]>,
+}
+
+impl Board {
+    /// A board for tallies of so many ports and services.
+    #[must_use]
+    pub fn new(ports: usize, services: usize) -> Self {
+        let layout = Layout { ports, services };
+        Self { layout, row: (0..layout.len()).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// Publishes `tally`, made for as many ports and services.
+    pub fn publish(&self, tally: &Tally) {
+        debug_assert_eq!(self.layout, tally.layout);
+        for (shared, &own) in self.row.iter().zip(&tally.row) {
+            // Relaxed: counters order nothing; `read` below is the partner.
+            shared.store(own, Ordering::Relaxed);
+        }
+    }
+
+    /// What was published last.
+    #[must_use]
+    pub fn read(&self) -> WorkerSnapshot {
+        // Relaxed: see `publish`.
+        read(self.layout, |index| self.row[index].load(Ordering::Relaxed))
+    }
+}
+
+/// Reads a row laid out as `layout` says.
+fn read(layout: Layout, at: impl Fn(usize) -> u64) -> WorkerSnapshot {
+    let port =
+        |port| WorkerPort { counters: std::array::from_fn(|index| at(layout.port(port) + index)) };
+    let service = |service| {
+        let base = layout.service(service);
+        ServiceSnapshot {
+            counters: std::array::from_fn(|index| at(base + index)),
+            failed: std::array::from_fn(|index| at(base + FAILED + index)),
+            ended: std::array::from_fn(|index| at(base + ENDED + index)),
+            latency: Latency {
+                buckets: std::array::from_fn(|index| at(base + TIMES + index)),
+                sum_us: at(base + ServiceCounter::HandshakeUs.index()),
+            },
+            ..ServiceSnapshot::default()
+        }
+    };
+    WorkerSnapshot {
+        core: 0,
+        counters: std::array::from_fn(&at),
+        drops: std::array::from_fn(|index| at(DROPS + index)),
+        flows: std::array::from_fn(|index| at(FLOWS + index)),
+        ports: (0..layout.ports).map(port).collect(),
+        services: (0..layout.services).map(service).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_counted_is_read_where_it_belongs() {
+        let mut tally = Tally::new(2, 2);
+        tally.add(Counter::Received, 5);
+        tally.drop_reason(Reason::Land, 2);
+        tally.set_flows(State::TimeWait, 7);
+        tally.add_port(1, PortCounter::Refused, 3);
+        tally.add_service(1, ServiceCounter::Completed);
+        tally.handshake_failed(1, End::HandshakeTimeout);
+        tally.flow_ended(0, End::Closed);
+        tally.handshake_time(1, 100);
+        let board = Board::new(2, 2);
+        board.publish(&tally);
+        let seen = board.read();
+        assert_eq!(seen, tally.snapshot());
+        assert_eq!((seen.counter(Counter::Received), seen.dropped(Reason::Land)), (5, 2));
+        assert_eq!(seen.flows(State::TimeWait), 7);
+        assert_eq!(seen.ports[1].counter(PortCounter::Refused), 3);
+        assert_eq!(seen.services[1].counter(ServiceCounter::Completed), 1);
+        assert_eq!(seen.services[1].failed(End::HandshakeTimeout), 1);
+        assert_eq!(seen.services[0].ended(End::Closed), 1);
+        assert_eq!((seen.services[1].latency.count(), seen.services[1].latency.sum_us), (1, 100));
+    }
+}
