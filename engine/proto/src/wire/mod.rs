@@ -18,6 +18,8 @@ pub mod ipv6;
 mod link;
 pub mod ndp;
 mod parse;
+#[cfg(test)]
+mod properties;
 mod segment;
 mod seq;
 pub mod tcp;

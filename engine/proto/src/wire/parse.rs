@@ -55,3 +55,6 @@ fn payload(
         _ => Err(Reason::OtherProtocol),
     }
 }
+
+#[cfg(test)]
+mod tests;
