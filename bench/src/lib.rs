@@ -1,1 +1,6 @@
-//! Benchmarks of Usher.
+//! Load for Usher: what drives it, and what measures it.
+//!
+//! The `usher-bench` binary is the face of it; criterion benches stand in `benches/`.
+
+pub mod flood;
+mod packet_socket;
