@@ -1,0 +1,307 @@
+//! Stands on the wire in front of the server and holds every frame that leaves against every frame that
+//! arrived: what no impairment behind it can excuse.
+
+use std::collections::HashMap;
+use std::net::SocketAddr;
+
+use super::frame::{self, ACK, FIN, Mac, Packet, RST, SYN};
+
+/// One connection as two ISNs name it.
+#[derive(Debug)]
+struct Connection {
+    iss: u32,
+    irs: u32,
+    mss: u16,
+    scale: u8,
+    timestamps: bool,
+    /// Relative to `iss`: the highest right edge the client ever gave, and what it acknowledged.
+    edge: u64,
+    acked: u64,
+    /// Relative to `irs`: the end of the data that arrived, with FIN; and what the server acknowledged.
+    arrived: u64,
+    acknowledged: u64,
+    /// Relative to `iss`: where the FIN was, and how far data was sent.
+    fin: Option<u64>,
+    sent: u64,
+    last_tsval: Option<u32>,
+    syn_acks: u32,
+}
+
+/// What arrived from one tuple.
+#[derive(Default)]
+struct Tuple {
+    syns: Vec<Packet>,
+    tsvals: Vec<u32>,
+    connections: Vec<Connection>,
+    /// Sequence and acknowledgement numbers a RST may answer.
+    acks: Vec<u32>,
+    ends: Vec<u32>,
+    macs: Vec<Mac>,
+}
+
+/// What the monitor is told about the server.
+pub(crate) struct Facts {
+    pub(crate) mac: Mac,
+    pub(crate) mtu: u16,
+    pub(crate) answer: Vec<u8>,
+}
+
+/// The monitor.
+pub(crate) struct Monitor {
+    facts: Facts,
+    tuples: HashMap<(SocketAddr, SocketAddr), Tuple>,
+    /// What went wrong.
+    pub(crate) faults: Vec<String>,
+    /// SYN-ACKs, RSTs, and other segments that left.
+    pub(crate) syn_acks: u64,
+    pub(crate) resets: u64,
+    pub(crate) segments: u64,
+    pub(crate) data: u64,
+}
+
+impl Monitor {
+    pub(crate) fn new(facts: Facts) -> Self {
+        Self {
+            facts,
+            tuples: HashMap::new(),
+            faults: Vec::new(),
+            syn_acks: 0,
+            resets: 0,
+            segments: 0,
+            data: 0,
+        }
+    }
+
+    /// A frame reaches the server.
+    pub(crate) fn arrives(&mut self, frame: &[u8]) {
+        let Ok(packet) = frame::read(frame) else { return };
+        let tuple = self.tuples.entry((packet.src, packet.dst)).or_default();
+        if !tuple.macs.contains(&packet.src_mac) {
+            tuple.macs.push(packet.src_mac);
+        }
+        if let Some((val, _)) = packet.time() {
+            tuple.tsvals.push(val);
+        }
+        tuple.acks.push(packet.ack);
+        tuple.ends.push(packet.end());
+        if packet.has(SYN) {
+            tuple.syns.push(packet);
+            return;
+        }
+        for connection in &mut tuple.connections {
+            connection.arrives(&packet);
+        }
+    }
+
+    /// A frame leaves the server.
+    pub(crate) fn leaves(&mut self, frame: &[u8]) {
+        if matches!(frame.get(12..14), Some([0x08, 0x06])) || is_icmp6(frame) {
+            return;
+        }
+        let packet = match frame::read(frame) {
+            Ok(packet) => packet,
+            Err(why) => return self.faults.push(format!("{why}: {frame:02x?}")),
+        };
+        if let Err(why) = check_ip(frame) {
+            self.faults.push(format!("{why}: {frame:02x?}"));
+        }
+        self.segments += 1;
+        let Some(tuple) = self.tuples.get_mut(&(packet.dst, packet.src)) else {
+            return self.faults.push(format!("sent to a stranger: {}", frame::describe(frame)));
+        };
+        let mut faults = Vec::new();
+        if packet.src_mac != self.facts.mac || !tuple.macs.contains(&packet.dst_mac) {
+            faults.push("wrong MACs".to_owned());
+        }
+        if packet.has(RST) {
+            self.resets += 1;
+            faults.extend(tuple.reset(&packet));
+        } else if packet.has(SYN) {
+            self.syn_acks += 1;
+            faults.extend(tuple.syn_ack(&packet, self.facts.mtu));
+        } else {
+            self.data += u64::from(!packet.payload.is_empty());
+            faults.extend(tuple.segment(&packet, &self.facts));
+        }
+        self.faults
+            .extend(faults.into_iter().map(|why| format!("{why}: {}", frame::describe(frame))));
+    }
+}
+
+impl Connection {
+    fn arrives(&mut self, packet: &Packet) {
+        let end = packet.end().wrapping_sub(self.irs);
+        let ack = packet.ack.wrapping_sub(self.iss);
+        if end > 1 << 30 || ack > 1 << 30 || !packet.has(ACK) {
+            return;
+        }
+        self.arrived = self.arrived.max(end.into());
+        self.acked = self.acked.max(ack.into());
+        self.edge = self.edge.max(u64::from(ack) + (u64::from(packet.window) << self.scale));
+    }
+
+    /// Checks a segment without SYN and RST.
+    fn segment(&mut self, packet: &Packet, facts: &Facts) -> Vec<String> {
+        let mut faults = Vec::new();
+        let at = u64::from(packet.seq.wrapping_sub(self.iss));
+        let end = at + packet.payload.len() as u64;
+        let ack = u64::from(packet.ack.wrapping_sub(self.irs));
+        if !packet.has(ACK) {
+            faults.push("no ACK".to_owned());
+        }
+        if ack > self.arrived {
+            faults.push(format!("acknowledges {ack}, but only {} arrived", self.arrived));
+        }
+        if ack < self.acknowledged {
+            faults.push(format!("acknowledges {ack} after {}", self.acknowledged));
+        }
+        self.acknowledged = self.acknowledged.max(ack);
+        faults.extend(self.payload(packet, facts, at, end));
+        if packet.has(FIN) {
+            if self.fin.is_some_and(|fin| fin != end) {
+                faults.push("a second FIN elsewhere".to_owned());
+            }
+            self.fin = Some(end);
+        }
+        if self.fin.is_some_and(|fin| end > fin) && !packet.payload.is_empty() {
+            faults.push("data behind the FIN".to_owned());
+        }
+        self.sent = self.sent.max(end + u64::from(packet.has(FIN)));
+        faults.extend(self.tsval(packet));
+        faults
+    }
+
+    fn payload(&self, packet: &Packet, facts: &Facts, at: u64, end: u64) -> Vec<String> {
+        let mut faults = Vec::new();
+        if packet.payload.is_empty() {
+            return faults;
+        }
+        let from = at as usize - 1;
+        if facts.answer.get(from..from + packet.payload.len()) != Some(&packet.payload[..]) {
+            faults.push(format!("not the answer's bytes at {from}"));
+        }
+        if end > self.edge && packet.payload.len() > 1 {
+            faults.push(format!("ends at {end}, the window at {}", self.edge));
+        }
+        let room = usize::from(self.mss) - if self.timestamps { 12 } else { 0 };
+        if packet.payload.len() > room {
+            faults.push(format!("{} bytes, the peer takes {room}", packet.payload.len()));
+        }
+        // RFC 6928: the initial window is ten segments (its limit in bytes binds only above 1460).
+        if self.acked <= 1 && end > 1 + 10 * u64::from(self.mss) {
+            faults.push(format!("{end} bytes sent before anything was acknowledged"));
+        }
+        faults
+    }
+
+    fn tsval(&mut self, packet: &Packet) -> Option<String> {
+        let Some((val, _)) = packet.time() else {
+            return self.timestamps.then(|| "RFC 7323 §3.2: no timestamps".to_owned());
+        };
+        if !self.timestamps {
+            return Some("timestamps that were not agreed".to_owned());
+        }
+        let before = self.last_tsval.replace(val);
+        let back = before.is_some_and(|before| (val.wrapping_sub(before) as i32) < 0);
+        back.then(|| format!("TSval {val} after {before:?}"))
+    }
+}
+
+impl Tuple {
+    /// RFC 9293 §3.10.7.1 and §3.5.2: a RST bears numbers that arrived, or is of a connection.
+    fn reset(&self, packet: &Packet) -> Vec<String> {
+        let mut faults = Vec::new();
+        let of_connection = self.connections.iter().any(|c| {
+            let at = u64::from(packet.seq.wrapping_sub(c.iss));
+            at >= 1 && at <= c.sent.max(1)
+        });
+        if !of_connection && !self.acks.contains(&packet.seq) && packet.seq != 0 {
+            faults.push("a RST from nowhere".to_owned());
+        }
+        if packet.seq == 0 && packet.has(ACK) && !of_connection && !self.ends.contains(&packet.ack)
+        {
+            faults.push("a RST that acknowledges what never came".to_owned());
+        }
+        if !packet.payload.is_empty() {
+            faults.push("a RST with data".to_owned());
+        }
+        faults
+    }
+
+    fn syn_ack(&mut self, packet: &Packet, mtu: u16) -> Vec<String> {
+        let mut faults = Vec::new();
+        let irs = packet.ack.wrapping_sub(1);
+        let Some(syn) = self.syns.iter().find(|syn| syn.seq == irs) else {
+            return vec!["answers no SYN".to_owned()];
+        };
+        let overhead = if packet.src.is_ipv6() { 60 } else { 40 };
+        if packet.mss() != Some(mtu - overhead) {
+            faults.push(format!("MSS {:?} from an MTU of {mtu}", packet.mss()));
+        }
+        if packet.time().is_some_and(|(_, ecr)| !self.tsvals.contains(&ecr)) {
+            faults.push("echoes a timestamp that never came".to_owned());
+        }
+        if packet.has(FIN) || !packet.payload.is_empty() {
+            faults.push("a SYN-ACK with FIN or data".to_owned());
+        }
+        if let Some(known) =
+            self.connections.iter_mut().find(|c| c.iss == packet.seq && c.irs == irs)
+        {
+            known.syn_acks += 1;
+            faults.extend(known.tsval(packet));
+            return faults;
+        }
+        let smallest = if packet.src.is_ipv6() { 1220 } else { 536 };
+        self.connections.push(Connection {
+            iss: packet.seq,
+            irs,
+            mss: syn.mss().unwrap_or(smallest),
+            scale: if packet.scale().is_some() { syn.scale().unwrap_or(0).min(14) } else { 0 },
+            timestamps: packet.time().is_some(),
+            edge: 1 + u64::from(syn.window),
+            acked: 0,
+            arrived: 1,
+            acknowledged: 1,
+            fin: None,
+            sent: 1,
+            last_tsval: packet.time().map(|(val, _)| val),
+            syn_acks: 1,
+        });
+        faults
+    }
+
+    fn segment(&mut self, packet: &Packet, facts: &Facts) -> Vec<String> {
+        let mut faults = Vec::new();
+        if packet.time().is_some_and(|(_, ecr)| !self.tsvals.contains(&ecr)) {
+            faults.push("echoes a timestamp that never came".to_owned());
+        }
+        let longest = facts.answer.len() as u32 + 2;
+        let fits = |c: &&mut Connection| {
+            let at = packet.seq.wrapping_sub(c.iss);
+            at <= longest && packet.ack.wrapping_sub(c.irs) < 1 << 30
+        };
+        match self.connections.iter_mut().rev().find(fits) {
+            Some(connection) => faults.extend(connection.segment(packet, facts)),
+            None => faults.push("of no connection".to_owned()),
+        }
+        faults
+    }
+}
+
+fn is_icmp6(frame: &[u8]) -> bool {
+    matches!(frame.get(12..14), Some([0x86, 0xdd])) && frame.get(20) == Some(&58)
+}
+
+/// What we promise of IP beyond correctness: TTL 64, DF, no ECT (RFC 3168 §6.1.1).
+fn check_ip(frame: &[u8]) -> Result<(), String> {
+    let ip = &frame[14..];
+    let (ttl, class) =
+        if ip[0] >> 4 == 4 { (ip[8], ip[1]) } else { (ip[7], ip[0] << 4 | ip[1] >> 4) };
+    if ttl != 64 || class != 0 {
+        return Err(format!("TTL {ttl}, traffic class {class}"));
+    }
+    if ip[0] >> 4 == 4 && ip[6..8] != [0x40, 0] {
+        return Err("DF is not set".to_owned());
+    }
+    Ok(())
+}
