@@ -51,3 +51,18 @@ missing_packages() {
         [ "$(dpkg-query -W -f='${db:Status-Status}' "$name" 2>/dev/null)" = installed ] || printf '%s ' "$name"
     done
 }
+
+# run COMMAND...: runs it, or with DRY_RUN set only says what would be run.
+run() {
+    if [ -n "${DRY_RUN-}" ]; then say "would run: $*"; else "$@"; fi
+}
+
+# put FILE TEXT: writes it, making the directory; or with DRY_RUN set says so.
+put() {
+    if [ -n "${DRY_RUN-}" ]; then
+        say "would write '$2' to $1"
+    else
+        mkdir -p "$(dirname "$1")"
+        printf '%s\n' "$2" >"$1"
+    fi
+}

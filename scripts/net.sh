@@ -101,6 +101,16 @@ usher_down() {
 # The MAC at which a client reaches ADDRESS, learned by talking to it once.
 mac_of() { client ip -j neigh show to "$1" dev c0 | jq -er '.[0].lladdr'; }
 
+# metric NAME: that counter of the running engine, summed over its labels.
+metric() { server curl -sS --max-time 5 http://127.0.0.1:9464/metrics | metric_sum "$1"; }
+
+metric_sum() {
+    awk -v name="$1" '$1 == name || index($1, name "{") == 1 { sum += $NF } END { printf "%d\n", sum }'
+}
+
+# Requests that wrk says it completed.
+wrk_requests() { sed -n 's/^ *\([0-9]*\) requests in .*/\1/p' "$1"; }
+
 net_down() {
     local status=$?
     trap - EXIT

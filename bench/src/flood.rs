@@ -7,11 +7,12 @@ use std::fmt;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use etherparse::{PacketBuilder, TcpOptionElement};
+use usher::clock::{Clock, SystemClock};
 
 use crate::packet_socket::PacketSocket;
 
@@ -133,10 +134,11 @@ pub fn run(flood: &Flood) -> io::Result<Report> {
     let socket = PacketSocket::open(&flood.netns, &flood.interface)?;
     let mut random = SplitMix(flood.seed);
     let mut frame = Vec::with_capacity(128);
-    let start = now();
+    let mut clock = SystemClock::start();
+    let start = clock.now().us;
     let mut report = Report { sent: 0, refused: 0, took: Duration::ZERO };
     loop {
-        report.took = now().duration_since(start);
+        report.took = Duration::from_micros(clock.now().us - start);
         let tried = report.sent + report.refused;
         let due = due(flood, report.took);
         if tried >= flood.count || report.took >= Duration::from_secs(flood.seconds) {
@@ -161,14 +163,6 @@ const PAUSE: Duration = Duration::from_millis(1);
 fn due(flood: &Flood, elapsed: Duration) -> u64 {
     let paced = u128::from(flood.rate) * elapsed.as_micros() / 1_000_000;
     u64::try_from(paced).unwrap_or(u64::MAX).min(flood.count)
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a load generator is paced by the wall, outside any engine"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
 
 /// Linux's option layout, which is that of nearly every real SYN: 74 bytes over IPv4.

@@ -1,6 +1,6 @@
 //! A raw socket that sends whole frames out of one interface and receives none.
 //!
-//! Opened only inside a named network namespace that is not the host's, so that no mistake in an argument can put a
+//! Opened only inside a named network namespace that is not the caller's, so that no mistake in an argument can put a
 //! frame on a real wire. Used by [`crate::flood`].
 
 use std::fs::{File, metadata};
@@ -25,7 +25,7 @@ impl PacketSocket {
     /// Moves this thread into the namespace `name` and opens the socket on its `interface`.
     ///
     /// # Errors
-    /// When the namespace is not one of ours or is the host's, when the interface is not in it, or without CAP_NET_RAW.
+    /// When the namespace is not one of ours or is the caller's, when the interface is not in it, or without CAP_NET_RAW.
     pub(crate) fn open(name: &str, interface: &str) -> io::Result<Self> {
         enter(name)?;
         let socket =
@@ -56,8 +56,10 @@ fn enter(name: &str) -> io::Result<()> {
     let path = Path::new("/run/netns").join(name);
     let namespace =
         File::open(&path).map_err(|error| because(format!("{}: {error}", path.display())))?;
-    if identity(&path)? == identity(Path::new("/proc/1/ns/net"))? {
-        return Err(because(format!("namespace '{name}' is the host's own")));
+    if identity(&path)? == identity(Path::new("/proc/self/ns/net"))? {
+        return Err(because(format!(
+            "namespace '{name}' is where this was started: it must be one apart"
+        )));
     }
     move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
     Ok(())
