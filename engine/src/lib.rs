@@ -2,5 +2,6 @@
 
 pub mod clock;
 pub mod config;
+pub mod flow;
 pub mod port;
 pub mod stats;
