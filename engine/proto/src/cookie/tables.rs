@@ -53,10 +53,7 @@ impl Offer {
     /// offer has, so none has to be refused on its own.
     #[inline]
     pub(super) fn encode(&self, is_v4: bool) -> u8 {
-        // The table is sorted: the entries after the first that do not exceed the MSS count the index.
-        let [_, larger @ ..] = table(is_v4);
-        let index =
-            larger.iter().fold(0u8, |n, entry| n.wrapping_add(u8::from(*entry <= self.mss)));
+        let index = if is_v4 { index(&MSS_V4, self.mss) } else { index(&MSS_V6, self.mss) };
         let scale = self.window_scale.map_or(NO_SCALE, |shift| shift.min(14));
         index << 5 | scale << 1 | u8::from(self.sack)
     }
@@ -73,6 +70,13 @@ impl Offer {
             ecn: false,
         }
     }
+}
+
+/// The index of the largest entry that does not exceed `mss`, or 0. Sorted as it is, the entries after
+/// the first that do not exceed it count the index, without a branch.
+#[inline]
+fn index([_, larger @ ..]: &[u16; 8], mss: u16) -> u8 {
+    larger.iter().fold(0, |n, entry| n.wrapping_add(u8::from(*entry <= mss)))
 }
 
 #[inline]

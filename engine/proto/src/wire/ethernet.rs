@@ -94,7 +94,7 @@ pub fn write<'a>(buf: &'a mut [u8], link: &Link, ethertype: u16) -> Result<&'a m
     Ok(rest)
 }
 
-/// The length of the envelope that [`write`] makes.
+/// The length of the envelope that [`write()`] makes.
 #[must_use]
 pub const fn len(vlan: u16) -> usize {
     if vlan == 0 { 14 } else { 18 }
