@@ -1,0 +1,184 @@
+//! What the compiler does not check: that the floors hold, and a few habits of `CONTRIBUTING.md`.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// A module uses only its own floor and those before it. `docs/ARCHITECTURE.md` says why they stand so.
+/// `testing` has the last word of `usher-proto`: what uses it outside tests does not compile without its feature.
+const PROTO_FLOORS: &[&[&str]] =
+    &[&["time", "cause"], &["wire"], &["cookie"], &["tcp", "verdict"], &["neighbor"], &["testing"]];
+const ENGINE_FLOORS: &[&[&str]] = &[
+    &["clock"],
+    &["stats", "port"],
+    &["flow"],
+    &["config"],
+    &["worker"],
+    &["control"],
+    &["engine"],
+    &["cli"],
+];
+
+/// Sources of ours that Cargo does not list anywhere in one place.
+const ROOTS: &[&str] = &[
+    "bindings",
+    "engine/proto",
+    "engine/src",
+    "engine/tests",
+    "engine/fuzz/fuzz_targets",
+    "bench",
+];
+
+struct Source {
+    path: PathBuf,
+    text: String,
+}
+
+impl Source {
+    /// The text before the file's own tests, which may use what they like.
+    fn code(&self) -> &str {
+        self.text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default()
+    }
+
+    fn says(&self, what: &str) -> String {
+        format!("{}: {what}", self.path.display())
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn sources(under: &str) -> Vec<Source> {
+    let mut found = Vec::new();
+    collect(&root(), Path::new(under), &mut found);
+    found
+}
+
+fn collect(root: &Path, relative: &Path, found: &mut Vec<Source>) {
+    let Ok(entries) = fs::read_dir(root.join(relative)) else { return };
+    for entry in entries.flatten() {
+        let path = relative.join(entry.file_name());
+        if entry.path().is_dir() {
+            collect(root, &path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            let text = fs::read_to_string(entry.path()).expect("UTF-8");
+            found.push(Source { path, text });
+        }
+    }
+}
+
+fn all_sources() -> Vec<Source> {
+    ROOTS.iter().flat_map(|under| sources(under)).collect()
+}
+
+/// The module at the top of its crate that a file belongs to; `lib.rs` and `main.rs` belong to none.
+fn module_of<'a>(source: &'a Source, crate_root: &str) -> Option<&'a str> {
+    let first = source.path.strip_prefix(crate_root).ok()?.components().next()?;
+    let name = first.as_os_str().to_str()?.trim_end_matches(".rs");
+    (!matches!(name, "lib" | "main")).then_some(name)
+}
+
+fn floor_of(floors: &[&[&str]], module: &str) -> Option<usize> {
+    floors.iter().position(|floor| floor.contains(&module))
+}
+
+/// The modules named behind `crate::`, in code and not in comments.
+fn used(code: &str) -> impl Iterator<Item = &str> {
+    let lines = code.lines().filter(|line| !line.trim_start().starts_with("//"));
+    lines.flat_map(|line| line.split("crate::").skip(1)).map(|rest| {
+        let end = rest
+            .find(|letter: char| !letter.is_ascii_lowercase() && letter != '_')
+            .unwrap_or(rest.len());
+        &rest[..end]
+    })
+}
+
+fn broken_floors(crate_root: &str, floors: &[&[&str]]) -> Vec<String> {
+    let mut broken = Vec::new();
+    for source in &sources(crate_root) {
+        let Some(module) = module_of(source, crate_root) else { continue };
+        let Some(own) = floor_of(floors, module) else {
+            broken.push(
+                source.says(
+                    "its module has no floor: give it one in tidy.rs and docs/ARCHITECTURE.md",
+                ),
+            );
+            continue;
+        };
+        let above = used(source.code()).filter(|name| {
+            *name != "testing" && floor_of(floors, name).is_some_and(|floor| floor > own)
+        });
+        broken.extend(
+            above.map(|name| source.says(&format!("uses `{name}`, which stands above it"))),
+        );
+    }
+    broken
+}
+
+#[test]
+fn modules_use_only_what_stands_below_them() {
+    let mut broken = broken_floors("engine/proto/src", PROTO_FLOORS);
+    broken.extend(broken_floors("engine/src", ENGINE_FLOORS));
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn only_the_wrapper_names_raw_dpdk() {
+    let broken: Vec<String> = all_sources()
+        .iter()
+        .filter(|source| {
+            !source.path.starts_with("bindings") && source.text.contains(concat!("dpdk_", "sys"))
+        })
+        .map(|source| source.says("names dpdk-sys, which only bindings/dpdk may"))
+        .collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// Pieces are joined here so that this file does not find itself.
+const UNWANTED: &[(&str, &str)] = &[
+    (concat!("todo", "!("), "unfinished"),
+    (concat!("unimplemented", "!("), "unfinished"),
+    (concat!("#[ig", "nore"), "a test that does not run proves nothing"),
+    (concat!("Instant", "::now("), "time is read in usher::clock only"),
+    (concat!("thread::", "sleep("), "tests use the fake clock, workers poll"),
+];
+
+/// The clock itself, and the load generator, which has no engine's clock to be paced by.
+const MAY_WAIT: &[&str] = &["engine/src/clock.rs", "bench/src/flood.rs"];
+
+#[test]
+fn no_source_holds_what_was_ruled_out() {
+    let mut broken = Vec::new();
+    for source in &all_sources() {
+        let waits = MAY_WAIT.iter().any(|path| source.path == Path::new(path));
+        for (text, why) in UNWANTED.iter().take(if waits { 3 } else { UNWANTED.len() }) {
+            if source.text.contains(text) {
+                broken.push(source.says(&format!("`{text}`: {why}")));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+#[test]
+fn every_file_says_what_it_is_for() {
+    let broken: Vec<String> = all_sources()
+        .iter()
+        .filter(|source| !source.text.starts_with("//!"))
+        .map(|source| source.says("does not begin with `//!`"))
+        .collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
+/// Longer files usually know two things.
+const LINES: usize = 600;
+
+#[test]
+fn files_stay_readable() {
+    let broken: Vec<String> = all_sources()
+        .iter()
+        .filter(|source| source.code().lines().count() > LINES)
+        .map(|source| source.says(&format!("more than {LINES} lines before its tests")))
+        .collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+}
