@@ -60,6 +60,7 @@ causes! {
         ZeroPort "zero_port" "Source or destination port 0.",
         UnknownPort "unknown_port" "No service listens there, and policy says to be silent.",
         ResetUnwanted "reset_unwanted" "A RST without a flow; a RST is never answered.",
+        ResetInTimeWait "reset_in_time_wait" "A RST does not end TIME_WAIT (RFC 1337).",
         ResetOutOfWindow "reset_out_of_window" "A RST outside the window (RFC 5961 §3.2).",
         InvalidAck "invalid_ack" "An ACK without a flow that is no valid cookie, and policy says to be silent.",
         AckUnacceptable "ack_unacceptable" "An acknowledgement number that a half-open flow cannot accept, and policy says to be silent.",

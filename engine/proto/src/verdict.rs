@@ -39,6 +39,9 @@ pub enum Event {
     Established {
         /// Whether the third ACK was proved by a cookie.
         by_cookie: bool,
+        /// Microseconds from the SYN to the third ACK, where that is known: stateful, and the SYN-ACK
+        /// was sent once.
+        handshake_us: Option<u32>,
     },
     /// A handshake ended without being completed.
     HandshakeFailed(End),

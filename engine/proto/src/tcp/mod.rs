@@ -1,5 +1,114 @@
 //! TCP: the handshake, the transfer of data, the close.
+//!
+//! Pure: a segment or a timer, the state it meets and the present go in, a [`Decision`] comes out. What
+//! is never done here: looking at a table, reading a clock, touching a frame.
+//!
+//! | file | knows |
+//! |---|---|
+//! | `state` | the states and what is remembered of a connection |
+//! | `reset` | RSTs, ACKs and challenge ACKs |
+//! | `listen` | segments without a flow: SYNs, cookies, strays |
+//! | `syn_rcvd` | half-open flows |
+//! | `retransmit` | timers, RTO, what a silent peer leads to |
+//! | `transfer` | our sender: windows, congestion, what may be sent next |
+//! | `segment` | segments of synchronised flows |
+//! | `teardown` | FINs, TIME_WAIT, spent markers |
 
+mod listen;
+mod reset;
+mod retransmit;
+mod segment;
 mod state;
+mod syn_rcvd;
+mod teardown;
+mod transfer;
 
-pub use state::{State, Tcb};
+pub use listen::{listen, refuse};
+pub use retransmit::TimerOutcome;
+pub use state::{State, Tcb, Traits};
+
+use crate::cookie::{IsnKey, Keys};
+use crate::time::Now;
+
+#[cfg(doc)]
+use crate::verdict::Decision;
+
+/// How to turn away what we do not want.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub enum Refusal {
+    /// Silence.
+    #[default]
+    Drop,
+    /// A RST, rate-limited.
+    Reset,
+}
+
+/// The limits and choices of a configuration that the protocol obeys. Times are in milliseconds.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// An established flow that is silent for so long is reset.
+    pub idle: u32,
+    /// A flow that we closed and the peer did not is reset after so long a silence.
+    pub half_closed: u32,
+    /// How long TIME_WAIT lasts.
+    pub time_wait: u32,
+    /// How often a SYN-ACK is sent again, 0 to 12; the first wait is 1 s, each next one twice as long.
+    pub syn_ack_retries: u8,
+    /// The window scale shift we offer, 0 to 14; the same on all nodes that share a secret.
+    pub window_scale: u8,
+    /// Whether ECN is agreed to (RFC 3168 §6.1.1).
+    pub ecn: bool,
+    /// What a segment to a port without service gets.
+    pub unknown_port: Refusal,
+    /// What an ACK gets that belongs to no flow and is no cookie.
+    pub invalid_ack: Refusal,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            idle: 300_000,
+            half_closed: 60_000,
+            time_wait: 60_000,
+            syn_ack_retries: 5,
+            window_scale: 7,
+            ecn: true,
+            unknown_port: Refusal::Reset,
+            invalid_ack: Refusal::Drop,
+        }
+    }
+}
+
+/// What the worker lets a new SYN have at this moment.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Admission {
+    /// A record.
+    Stateful,
+    /// A cookie.
+    Cookie,
+    /// Nothing: the half-open limit is reached and cookies are off.
+    Full,
+    /// Nothing: the engine is draining.
+    Draining,
+}
+
+/// Everything but state and segment that a decision depends on.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The present.
+    pub now: Now,
+    /// The configuration's choices.
+    pub policy: &'a Policy,
+    /// Cookie keys.
+    pub keys: &'a Keys,
+    /// The key of stateful initial sequence numbers.
+    pub isn: &'a IsnKey,
+    /// What new SYNs get.
+    pub admission: Admission,
+    /// Whether ACKs without a flow are checked as cookies.
+    pub check_cookies: bool,
+    /// The MSS we announce: the port's MTU less 40 (IPv4) or 60 (IPv6).
+    pub mss: u16,
+    /// Length in bytes of the answer that the service gives.
+    pub answer_len: u32,
+}

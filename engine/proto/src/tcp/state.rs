@@ -1,11 +1,13 @@
 //! The states of a connection and what is remembered of one.
 
+use super::{Context, Policy};
+use crate::cookie::COOKIE_LIFE_MS;
 use crate::time::Tick;
-use crate::wire::SeqNum;
+use crate::wire::{Segment, SeqNum, Timestamps};
 
 /// The states of RFC 9293 §3.3.2 that a server can be in. A flow in CLOSED is a *spent marker*: it
 /// remembers that its cookie has been used.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum State {
     /// No connection; in the table: a spent marker.
@@ -58,6 +60,61 @@ impl State {
             Self::TimeWait => "TIME_WAIT",
         }
     }
+
+    /// Whether the peer's FIN has been taken.
+    pub(super) const fn peer_closed(self) -> bool {
+        matches!(self, Self::CloseWait | Self::Closing | Self::LastAck | Self::TimeWait)
+    }
+
+    /// Whether we have sent our FIN.
+    pub(super) const fn we_closed(self) -> bool {
+        matches!(
+            self,
+            Self::FinWait1 | Self::FinWait2 | Self::Closing | Self::LastAck | Self::TimeWait
+        )
+    }
+}
+
+/// What was negotiated for a connection and what has happened to it, one bit each.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Traits(pub u16);
+
+impl Traits {
+    /// Timestamps run through the connection (RFC 7323 §3).
+    pub const TIMESTAMPS: Self = Self(1);
+    /// Both sides offered window scaling (RFC 7323 §2).
+    pub const SCALED: Self = Self(1 << 1);
+    /// Both sides permit SACK.
+    pub const SACK: Self = Self(1 << 2);
+    /// ECN was agreed on.
+    pub const ECN: Self = Self(1 << 3);
+    /// The flow was opened by a cookie: it leaves a spent marker.
+    pub const BY_COOKIE: Self = Self(1 << 4);
+    /// A request has arrived: the answer is due.
+    pub const ANSWERING: Self = Self(1 << 5);
+    /// The retransmission (or persist) timer runs: `rtx_at` counts.
+    pub const TIMED: Self = Self(1 << 6);
+    /// One segment at `snd_una` is due again.
+    pub const RESEND: Self = Self(1 << 7);
+    /// Fast recovery is under way (RFC 6582 §3).
+    pub const RECOVERING: Self = Self(1 << 8);
+    /// A round-trip measurement is under way: `rtt_seq` and `rtt_at_us` count.
+    pub const MEASURING: Self = Self(1 << 9);
+    /// CE was seen and not yet answered by CWR: our ACKs carry ECE (RFC 3168 §6.1.3).
+    pub const ECHO_CE: Self = Self(1 << 10);
+    /// Something was sent again since the handshake began: no round trip is taken of it (Karn).
+    pub const RESENT: Self = Self(1 << 11);
+
+    /// Whether all bits of `other` are set.
+    #[must_use]
+    pub const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Sets the bits of `other` to `on`.
+    pub const fn set(&mut self, other: Self, on: bool) {
+        self.0 = if on { self.0 | other.0 } else { self.0 & !other.0 };
+    }
 }
 
 /// The transmission control block: the protocol state of one flow (RFC 9293 §3.3.1). Small and `Copy`:
@@ -66,12 +123,124 @@ impl State {
 pub struct Tcb {
     /// State.
     pub state: State,
-    /// What was negotiated and what has happened, one bit each.
-    pub traits: u16,
+    /// The shift of the windows we announce.
+    pub rcv_shift: u8,
+    /// The shift of the windows the peer announces.
+    pub snd_shift: u8,
+    /// Duplicate ACKs in a row.
+    pub dup_acks: u8,
+    /// What was negotiated and what has happened.
+    pub traits: Traits,
+    /// The largest payload we may send in a segment, in bytes: options are already taken off.
+    pub mss: u16,
+    /// Retransmissions or probes in a row without an answer; also the exponent of the back-off.
+    pub retries: u8,
     /// Our initial sequence number.
     pub iss: SeqNum,
     /// The peer's initial sequence number.
     pub irs: SeqNum,
-    /// When the peer was last heard.
+    /// Oldest number not acknowledged.
+    pub snd_una: SeqNum,
+    /// Next number to send; falls back to `snd_una` when a retransmission timer fires.
+    pub snd_nxt: SeqNum,
+    /// Highest number ever sent, plus one.
+    pub snd_max: SeqNum,
+    /// The peer's window in bytes.
+    pub snd_wnd: u32,
+    /// The largest window the peer ever announced, in bytes (RFC 5961 §5.2).
+    pub snd_wnd_max: u32,
+    /// Sequence number of the segment that last updated the window.
+    pub snd_wl1: SeqNum,
+    /// Acknowledgement number of that segment.
+    pub snd_wl2: SeqNum,
+    /// Next number expected.
+    pub rcv_nxt: SeqNum,
+    /// TS.Recent (RFC 7323 §4.3).
+    pub ts_recent: u32,
+    /// Added to the node's timestamp clock to make our TSval.
+    pub ts_offset: u32,
+    /// Congestion window in bytes.
+    pub cwnd: u32,
+    /// Slow start threshold in bytes.
+    pub ssthresh: u32,
+    /// Fast recovery ends when this is acknowledged.
+    pub recover: SeqNum,
+    /// Smoothed round trip in µs; 0 until measured.
+    pub srtt_us: u32,
+    /// Round trip variation in µs.
+    pub rttvar_us: u32,
+    /// The number whose acknowledgement ends the measurement.
+    pub rtt_seq: SeqNum,
+    /// When the measurement began, µs since the engine's start, wrapping.
+    pub rtt_at_us: u32,
+    /// When the retransmission timer fires, if it runs.
+    pub rtx_at: Tick,
+    /// When the peer was last heard; in TIME_WAIT: when that began.
     pub heard_at: Tick,
+    /// When the flow was opened.
+    pub opened_at: Tick,
+}
+
+const _: () = assert!(size_of::<Tcb>() <= 104);
+
+impl Tcb {
+    /// The window we keep open, in bytes: what is received is taken at once, so it never shrinks, and a
+    /// multiple of the scale, so its right edge never retreats (RFC 9293 §3.8.6).
+    #[must_use]
+    pub const fn rcv_wnd(&self) -> u32 {
+        (0xffff >> self.rcv_shift) << self.rcv_shift
+    }
+
+    /// Our TSval and the echo of the peer's, where timestamps were agreed on.
+    pub(super) fn timestamps(&self, cx: &Context<'_>) -> Option<Timestamps> {
+        let val = cx.now.ts_clock.wrapping_add(self.ts_offset);
+        self.traits.has(Traits::TIMESTAMPS).then_some(Timestamps { val, ecr: self.ts_recent })
+    }
+
+    /// The number of our FIN: behind the answer, or behind nothing if there was no request.
+    pub(super) fn fin_seq(&self, cx: &Context<'_>) -> SeqNum {
+        let answer = if self.traits.has(Traits::ANSWERING) { cx.answer_len } else { 0 };
+        self.iss.add(1).add(answer)
+    }
+
+    /// Whether any octet of `seg` lies in the receive window (RFC 9293 §3.4, table 6).
+    pub(super) fn is_acceptable(&self, seg: &Segment) -> bool {
+        let wnd = self.rcv_wnd();
+        let len = seg.len();
+        seg.seq.is_within(self.rcv_nxt, wnd)
+            || (len > 0 && seg.seq.add(len.wrapping_sub(1)).is_within(self.rcv_nxt, wnd))
+            || (len > 0 && seg.seq.is_before(self.rcv_nxt) && seg.end().is_after(self.rcv_nxt))
+    }
+
+    /// Whether the timestamp is older than the newest one seen (RFC 7323 §5.2).
+    pub(super) fn is_old_timestamp(&self, seg: &Segment) -> bool {
+        self.traits.has(Traits::TIMESTAMPS)
+            && seg
+                .options
+                .timestamps
+                .is_some_and(|ts| (ts.val.wrapping_sub(self.ts_recent) as i32) < 0)
+    }
+
+    /// Whether this record's handshake is the one that `seg`, read as a cookie's ACK, would complete.
+    pub(super) fn is_handshake_of(&self, seg: &Segment) -> bool {
+        self.irs.add(1) == seg.seq && self.iss.add(1) == seg.ack
+    }
+
+    /// The next point in time at which [`Tcb::on_timer`] must be called; calling it earlier is harmless.
+    #[must_use]
+    pub fn deadline(&self, policy: &Policy) -> Tick {
+        let silence = match self.state {
+            State::Closed => return self.opened_at.after(COOKIE_LIFE_MS),
+            State::SynRcvd => return self.rtx_at,
+            State::TimeWait => return self.heard_at.after(policy.time_wait),
+            State::FinWait2 => policy.half_closed,
+            State::Established
+            | State::FinWait1
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck => policy.idle,
+        };
+        let silent_until = self.heard_at.after(silence);
+        if self.traits.has(Traits::TIMED) { silent_until.min(self.rtx_at) } else { silent_until }
+    }
 }

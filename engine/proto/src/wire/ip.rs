@@ -32,7 +32,12 @@ pub(super) struct Datagram<'a> {
     pub(super) source_mac: Mac,
     /// Whether the frame or the packet is addressed to a group.
     pub(super) to_group: bool,
+    /// Whether a router marked the packet (CE, RFC 3168 §5).
+    pub(super) ce: bool,
 }
+
+/// The two ECN bits of a traffic class that say congestion experienced (RFC 3168 §5).
+pub(super) const CE: u8 = 0b11;
 
 impl<'a> Datagram<'a> {
     /// The packet in `arrival` whose payload begins `header_len` bytes behind its start.
@@ -54,6 +59,7 @@ impl<'a> Datagram<'a> {
             payload,
             source_mac: arrival.source,
             to_group: arrival.to_group || is_group(&destination),
+            ce: false,
         })
     }
 

@@ -6,7 +6,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 use super::Addr;
 use super::checksum::{Checked, Sum};
 use super::ethernet::Arrival;
-use super::ip::Datagram;
+use super::ip::{CE, Datagram};
 use crate::cause::Reason;
 
 /// The header without options.
@@ -104,7 +104,9 @@ pub(super) fn parse<'a>(arrival: &Arrival<'a>, checked: Checked) -> Result<Datag
     }
     check_options(head.get(size_of::<Header>()..).unwrap_or_default())?;
     let ends = (Addr::v4(header.source), Addr::v4(header.destination));
-    Datagram::new(arrival, ends, (header.protocol, header.ttl), header_len, payload)
+    let datagram =
+        Datagram::new(arrival, ends, (header.protocol, header.ttl), header_len, payload)?;
+    Ok(Datagram { ce: header.tos & CE == CE, ..datagram })
 }
 
 /// Skips options but refuses source routes (RFC 7126 §4.3, §4.4) and chains that run out of the header.

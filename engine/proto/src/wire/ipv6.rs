@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::Addr;
 use super::ethernet::Arrival;
-use super::ip::Datagram;
+use super::ip::{CE, Datagram};
 use crate::cause::Reason;
 
 /// The fixed header.
@@ -78,7 +78,9 @@ pub(super) fn parse<'a>(arrival: &Arrival<'a>) -> Result<Datagram<'a>, Reason> {
     let skipped = body.len().wrapping_sub(payload.len());
     let header_len = skipped.wrapping_add(size_of::<Header>());
     let ends = (source, destination);
-    Datagram::new(arrival, ends, (protocol, header.hop_limit), header_len, payload)
+    let datagram = Datagram::new(arrival, ends, (protocol, header.hop_limit), header_len, payload)?;
+    let class = (header.version_class_flow.get() >> 20) as u8;
+    Ok(Datagram { ce: class & CE == CE, ..datagram })
 }
 
 /// How many extension headers are walked. RFC 8200 §4.1 knows of five besides the fragment header, each once

@@ -211,6 +211,7 @@ proptest! {
             ..tuple
         };
         prop_assert_eq!(segment, Segment {
+            ce: false,
             tuple: mirrored,
             seq: reply.seq,
             ack: reply.ack,

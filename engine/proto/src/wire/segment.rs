@@ -39,6 +39,8 @@ pub struct Segment {
     pub window: u16,
     /// Options.
     pub options: Options,
+    /// Whether the packet came with congestion experienced (CE, RFC 3168 §5).
+    pub ce: bool,
     /// Where the payload begins in the frame, in bytes.
     pub payload_offset: u16,
     /// Payload length in bytes; Ethernet padding is not part of it.
@@ -97,4 +99,7 @@ pub struct Reply {
     pub payload_offset: u32,
     /// Payload length in bytes.
     pub payload_len: u16,
+    /// Whether the sender's rate limit applies: RSTs, challenge ACKs and answers to what no honest
+    /// peer repeats quickly.
+    pub limited: bool,
 }

@@ -84,6 +84,7 @@ pub(super) fn parse(
         flags,
         window: header.window.get(),
         options: parse_options(options, flags.has(Flags::SYN))?,
+        ce: datagram.ce,
         // A header is at most 60 bytes and a packet at most 65535.
         payload_offset: datagram.offset.saturating_add(header_len as u16),
         payload_len: payload.len() as u16,

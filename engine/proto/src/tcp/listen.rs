@@ -1,0 +1,220 @@
+//! Segments that have no flow: a SYN, a cookie's ACK, or a stray (RFC 9293 §3.10.7.1, §3.10.7.2).
+
+use super::reset::{drop, keep, reset_for};
+use super::retransmit::SYN_ACK_WAIT;
+use super::{Admission, Context, Refusal, State, Tcb, Traits, transfer};
+use crate::cookie::Offer;
+use crate::verdict::{Change, CookieUse, Decision, Event, Reason, Verdict};
+use crate::wire::{Flags, Reply, ReplyOptions, Segment, SeqNum, Timestamps};
+
+/// Decides a segment for a service, where no flow is known.
+#[must_use]
+pub fn listen(seg: &Segment, cx: &Context<'_>) -> Decision {
+    if let Some(reason) = impossible(seg.flags) {
+        return drop(reason);
+    }
+    if seg.flags.has(Flags::RST) {
+        return drop(Reason::ResetUnwanted);
+    }
+    if seg.flags.has(Flags::SYN | Flags::ACK) {
+        return turn_away(seg, cx.policy.invalid_ack, Reason::SimultaneousOpen);
+    }
+    if seg.flags.has(Flags::ACK) {
+        return stray_ack(seg, cx);
+    }
+    if !seg.flags.has(Flags::SYN) {
+        return drop(Reason::BadFlags);
+    }
+    syn(seg, cx)
+}
+
+/// Decides a segment for an address of ours on which nobody listens.
+#[must_use]
+pub fn refuse(seg: &Segment, cx: &Context<'_>) -> Decision {
+    match impossible(seg.flags) {
+        Some(reason) => drop(reason),
+        None if seg.flags.has(Flags::RST) => drop(Reason::ResetUnwanted),
+        None => turn_away(seg, cx.policy.unknown_port, Reason::UnknownPort),
+    }
+}
+
+/// Combinations of flags that no TCP sends.
+pub(super) fn impossible(flags: Flags) -> Option<Reason> {
+    let opens = flags.has(Flags::SYN);
+    let contradicts = opens && (flags.has(Flags::FIN) || flags.has(Flags::RST));
+    let says_nothing = flags.only(Flags::SYN | Flags::ACK | Flags::RST) == Flags::default();
+    (contradicts || says_nothing).then_some(Reason::BadFlags)
+}
+
+/// RST or silence, as policy says.
+fn turn_away(seg: &Segment, refusal: Refusal, reason: Reason) -> Decision {
+    match refusal {
+        Refusal::Drop => drop(reason),
+        Refusal::Reset => keep(Verdict::Answer(reset_for(seg))),
+    }
+}
+
+/// A first SYN: to a record, a cookie, or nothing.
+pub(super) fn syn(seg: &Segment, cx: &Context<'_>) -> Decision {
+    match cx.admission {
+        Admission::Draining => drop(Reason::Draining),
+        Admission::Full => drop(Reason::HalfOpenFull),
+        Admission::Cookie => answer_by_cookie(seg, cx),
+        Admission::Stateful => {
+            let (iss, ts_offset) = cx.isn.isn(&seg.tuple, &cx.now);
+            open(seg, cx, iss, ts_offset)
+        }
+    }
+}
+
+/// What the client's SYN offered, its MSS defaulted as RFC 9293 §3.7.1 says.
+fn offer_of(seg: &Segment, cx: &Context<'_>) -> Offer {
+    let default_mss = if seg.tuple.remote.is_v4() { 536 } else { 1220 };
+    Offer {
+        mss: seg.options.mss.unwrap_or(default_mss),
+        window_scale: seg.options.window_scale,
+        sack: seg.options.sack_permitted,
+        timestamps: seg.options.timestamps.is_some(),
+        ecn: cx.policy.ecn && seg.flags.has(Flags::ECE | Flags::CWR),
+    }
+}
+
+/// Answers a SYN and keeps nothing.
+fn answer_by_cookie(seg: &Segment, cx: &Context<'_>) -> Decision {
+    let offer = offer_of(seg, cx);
+    let issued = cx.keys.issue(&seg.tuple, seg.seq, &offer, &cx.now);
+    let timestamps =
+        seg.options.timestamps.zip(issued.ts_val).map(|(ts, val)| Timestamps { val, ecr: ts.val });
+    let tcb = from_offer(seg.seq, issued.isn, &offer.kept(seg.tuple.remote.is_v4()), cx);
+    let answer = Verdict::Answer(tcb.syn_ack_with(timestamps, cx));
+    Decision { cookie: Some(CookieUse::Sent), ..keep(answer) }
+}
+
+/// Gives a SYN a record and its SYN-ACK (RFC 9293 §3.10.7.2).
+pub(super) fn open(seg: &Segment, cx: &Context<'_>, iss: SeqNum, ts_offset: u32) -> Decision {
+    let mut tcb = from_offer(seg.seq, iss, &offer_of(seg, cx), cx);
+    tcb.state = State::SynRcvd;
+    tcb.ts_offset = ts_offset;
+    tcb.ts_recent = seg.options.timestamps.map_or(0, |ts| ts.val);
+    tcb.rtt_at_us = cx.now.us as u32;
+    tcb.rtx_at = cx.now.tick.after(SYN_ACK_WAIT);
+    Decision {
+        verdict: Verdict::Answer(tcb.syn_ack(cx)),
+        change: Change::Open(tcb),
+        event: Some(Event::HalfOpen),
+        cookie: None,
+    }
+}
+
+/// The smallest MSS that we believe; smaller ones would make us send more headers than data.
+const MSS_FLOOR: u16 = 88;
+/// What the timestamps option takes of every segment, with padding (RFC 7323 appendix A).
+const TIMESTAMPS_LEN: u16 = 12;
+
+/// The state that a handshake with this offer leads to; the caller adds what the offer does not say.
+fn from_offer(irs: SeqNum, iss: SeqNum, offer: &Offer, cx: &Context<'_>) -> Tcb {
+    let mut traits = Traits::default();
+    traits.set(Traits::TIMESTAMPS, offer.timestamps);
+    traits.set(Traits::SCALED, offer.window_scale.is_some());
+    traits.set(Traits::SACK, offer.sack);
+    traits.set(Traits::ECN, offer.ecn);
+    let options_len = if offer.timestamps { TIMESTAMPS_LEN } else { 0 };
+    Tcb {
+        traits,
+        rcv_shift: if offer.window_scale.is_some() { cx.policy.window_scale.min(14) } else { 0 },
+        snd_shift: offer.window_scale.map_or(0, |shift| shift.min(14)),
+        mss: offer.mss.max(MSS_FLOOR).min(cx.mss.max(MSS_FLOOR)).saturating_sub(options_len),
+        iss,
+        irs,
+        snd_una: iss,
+        snd_nxt: iss.add(1),
+        snd_max: iss.add(1),
+        rcv_nxt: irs.add(1),
+        heard_at: cx.now.tick,
+        opened_at: cx.now.tick,
+        ..Tcb::default()
+    }
+}
+
+/// An ACK without a flow: the third of a handshake that was answered by cookie, or a stray.
+fn stray_ack(seg: &Segment, cx: &Context<'_>) -> Decision {
+    if let Some(decision) = redeem(seg, cx) {
+        return decision;
+    }
+    let cookie = cx.check_cookies.then_some(CookieUse::Rejected);
+    Decision { cookie, ..turn_away(seg, cx.policy.invalid_ack, Reason::InvalidAck) }
+}
+
+/// Opens a flow if `seg` proves a cookie of ours. Data in it is taken at once; if the third ACK was
+/// lost, the first data segment proves as much.
+pub(super) fn redeem(seg: &Segment, cx: &Context<'_>) -> Option<Decision> {
+    let plain_ack = seg.flags.only(Flags::SYN | Flags::RST | Flags::ACK) == Flags::ACK;
+    if !cx.check_cookies || !plain_ack {
+        return None;
+    }
+    let (irs, iss) = (seg.seq.sub(1), seg.ack.sub(1));
+    let offer = cx.keys.verify(&seg.tuple, irs, iss, seg.options.timestamps, &cx.now)?;
+    let mut tcb = from_offer(irs, iss, &offer, cx);
+    tcb.traits.set(Traits::BY_COOKIE, true);
+    if let Some(ts) = seg.options.timestamps {
+        // Our TSvals go on from the one the client echoed, whichever node made it (RFC 7323 §5.4).
+        tcb.ts_offset = ts.ecr.wrapping_sub(cx.now.ts_clock);
+        tcb.ts_recent = ts.val;
+    }
+    tcb.establish(seg);
+    let taken = tcb.take(seg, cx);
+    Some(Decision {
+        verdict: taken.verdict,
+        change: match taken.change {
+            Change::Keep | Change::Open(_) => Change::Open(tcb),
+            Change::Update(next) => Change::Open(next),
+            Change::End(end) => Change::End(end),
+        },
+        event: Some(Event::Established { by_cookie: true, handshake_us: None }),
+        cookie: Some(CookieUse::Accepted),
+    })
+}
+
+impl Tcb {
+    /// The SYN-ACK of a stateful handshake.
+    pub(super) fn syn_ack(&self, cx: &Context<'_>) -> Reply {
+        self.syn_ack_with(self.timestamps(cx), cx)
+    }
+
+    /// Offers only what was offered (RFC 9293 §3.7.1, RFC 7323 §1.3, RFC 2018 §2); its window is not
+    /// scaled (RFC 7323 §2.2); ECN is agreed to by ECE alone (RFC 3168 §6.1.1).
+    fn syn_ack_with(&self, timestamps: Option<Timestamps>, cx: &Context<'_>) -> Reply {
+        let mut flags = Flags::SYN | Flags::ACK;
+        if self.traits.has(Traits::ECN) {
+            flags = flags | Flags::ECE;
+        }
+        Reply {
+            seq: self.iss,
+            ack: self.irs.add(1),
+            flags,
+            window: self.rcv_wnd() as u16,
+            options: ReplyOptions {
+                mss: Some(cx.mss),
+                window_scale: self.traits.has(Traits::SCALED).then_some(self.rcv_shift),
+                sack_permitted: self.traits.has(Traits::SACK),
+                timestamps,
+            },
+            ..Reply::default()
+        }
+    }
+
+    /// SYN_RCVD (or a proven cookie) → ESTABLISHED by the third ACK (RFC 9293 §3.10.7.4).
+    pub(super) fn establish(&mut self, seg: &Segment) {
+        self.state = State::Established;
+        self.snd_una = seg.ack;
+        self.snd_wnd = u32::from(seg.window) << self.snd_shift;
+        self.snd_wnd_max = self.snd_wnd;
+        self.snd_wl1 = seg.seq;
+        self.snd_wl2 = seg.ack;
+        self.retries = 0;
+        self.traits.set(Traits::TIMED, false);
+        self.cwnd = transfer::initial_window(self.mss);
+        self.ssthresh = u32::MAX;
+        self.recover = self.iss;
+    }
+}

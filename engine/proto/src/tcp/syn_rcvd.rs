@@ -1,0 +1,94 @@
+//! Half-open flows: SYN received, SYN-ACK sent, third ACK awaited (RFC 9293 §3.10.7.4).
+
+use super::listen::redeem;
+use super::reset::{drop, keep, reset_for};
+use super::{Context, Refusal, Tcb, Traits};
+use crate::verdict::{Change, Decision, End, Event, Reason, Verdict};
+use crate::wire::{Flags, Segment};
+
+impl Tcb {
+    /// Decides a segment that meets a half-open flow.
+    pub(super) fn decide_syn_rcvd(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
+        if seg.flags.has(Flags::SYN) && !seg.flags.has(Flags::ACK) && seg.seq == self.irs {
+            return self.repeat_syn_ack(seg, cx);
+        }
+        if self.is_old_timestamp(seg) && !seg.flags.has(Flags::RST) {
+            return self.challenge(cx);
+        }
+        if !self.is_acceptable(seg) {
+            return match redeem(seg, cx) {
+                Some(newer) => newer,
+                None if seg.flags.has(Flags::RST) => drop(Reason::ResetOutOfWindow),
+                None => self.challenge(cx),
+            };
+        }
+        if seg.flags.has(Flags::RST) {
+            return self.half_open_reset(seg, cx);
+        }
+        if seg.flags.has(Flags::SYN) {
+            // A passive open returns to LISTEN; the client's next SYN finds no flow.
+            return half_open_end(End::Replaced);
+        }
+        if !seg.flags.has(Flags::ACK) {
+            return drop(Reason::BadFlags);
+        }
+        if seg.ack != self.snd_max {
+            return self.wrong_third_ack(seg, cx);
+        }
+        self.complete(seg, cx)
+    }
+
+    /// The client did not hear our SYN-ACK: the same one again, with its newest timestamp.
+    fn repeat_syn_ack(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
+        let mut next = *self;
+        next.heard_at = cx.now.tick;
+        next.traits.set(Traits::RESENT, true);
+        if let Some(ts) = seg.options.timestamps {
+            next.ts_recent = ts.val;
+        }
+        Decision { change: Change::Update(next), ..keep(Verdict::Answer(next.syn_ack(cx))) }
+    }
+
+    /// Only the exact number frees the record (RFC 5961 §3.2).
+    fn half_open_reset(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
+        if seg.seq == self.rcv_nxt {
+            half_open_end(End::HandshakeReset)
+        } else {
+            self.challenge(cx)
+        }
+    }
+
+    /// An ACK that does not acknowledge our SYN exactly: it may prove a cookie, else it is refused.
+    fn wrong_third_ack(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
+        match (redeem(seg, cx), cx.policy.invalid_ack) {
+            (Some(newer), _) => newer,
+            (None, Refusal::Reset) => keep(Verdict::Answer(reset_for(seg))),
+            (None, Refusal::Drop) => drop(Reason::AckUnacceptable),
+        }
+    }
+
+    /// The third ACK: the flow is established, and what else the segment holds is taken at once.
+    fn complete(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
+        let mut next = *self;
+        let once = !next.traits.has(Traits::RESENT);
+        let handshake_us = (cx.now.us as u32).wrapping_sub(next.rtt_at_us);
+        next.establish(seg);
+        if once {
+            next.measured(handshake_us);
+        }
+        next.opened_at = cx.now.tick;
+        let taken = next.take(seg, cx);
+        let event =
+            Event::Established { by_cookie: false, handshake_us: once.then_some(handshake_us) };
+        Decision { event: Some(event), ..taken }
+    }
+}
+
+fn half_open_end(end: End) -> Decision {
+    Decision {
+        verdict: Verdict::Deliver,
+        change: Change::End(end),
+        event: Some(Event::HandshakeFailed(end)),
+        cookie: None,
+    }
+}
