@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use usher_proto::tcp::Policy;
+
 /// A validated configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Plan {
@@ -20,6 +22,8 @@ pub struct Plan {
     pub ports: Vec<PortPlan>,
     /// `flow_table.capacity`: flows a worker.
     pub flow_capacity: u32,
+    /// What `[handshake]` and `[timeouts]` say to the protocol.
+    pub policy: Policy,
     /// `[handshake]`, what of it is not the protocol's policy.
     pub handshake: HandshakePlan,
     /// `[[service]]`, in the file's order: at least one.

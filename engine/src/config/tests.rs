@@ -1,0 +1,218 @@
+//! The texts of errors, as snapshots; and the files in `configs/`.
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use super::schema::TABLES;
+use super::*;
+
+/// A file in which everything is right.
+const RIGHT: &str = r#"
+[[port]]
+name = "wan"
+device = "net_af_packet0,iface=e0"
+addresses = ["10.10.0.2/16", "fd00:10::2/64"]
+
+[[service]]
+name = "hello"
+listen = ["10.10.0.11:80"]
+kind = "respond"
+response = "hi"
+"#;
+
+fn configs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../configs")
+}
+
+fn parse(text: &str) -> Result<Plan, ConfigError> {
+    Plan::parse(text, Path::new("usher.toml"))
+}
+
+/// Loads a file as a build with DPDK does.
+fn load(path: &Path) -> Result<Plan, ConfigError> {
+    Plan::parse(&std::fs::read_to_string(path).unwrap(), path)
+}
+
+/// The reports for [`RIGHT`] with each `(from, to)` applied in turn.
+fn reports(edits: &[(&str, &str)]) -> String {
+    let mut out = String::new();
+    for (from, to) in edits {
+        assert!(RIGHT.contains(from), "{from}");
+        let error = parse(&RIGHT.replacen(from, to, 1)).expect_err(to);
+        let _ = writeln!(out, "{error}\n");
+    }
+    out
+}
+
+#[test]
+fn syntax() {
+    insta::assert_snapshot!(reports(&[
+        ("name = \"wan\"", "name = wan"),
+        ("name = \"wan\"", "name = \"wan\"\nname = \"lan\""),
+        ("[[port]]", "[[port]"),
+    ]));
+}
+
+#[test]
+fn keys() {
+    insta::assert_snapshot!(reports(&[
+        ("[[port]]", "[engin]\ncores = [1]\n[[port]]"),
+        ("[[port]]", "[engine]\ncore = [1]\n[[port]]"),
+        ("[[port]]", "[[port]]\nwindow_scale = 7"),
+        ("[[port]]", "[[port]]\nspeed = 10"),
+        ("[[port]]", "[[ports]]"),
+        ("name = \"wan\"", ""),
+        ("kind = \"respond\"", ""),
+        ("[[port]]", "[port]"),
+        ("[[port]]", "engine = 3\n[[port]]"),
+    ]));
+}
+
+#[test]
+fn values() {
+    insta::assert_snapshot!(reports(&[
+        ("[[port]]", "[engine]\ncores = [1, 2, 1]\n[[port]]"),
+        ("[[port]]", "[engine]\ncores = []\n[[port]]"),
+        ("[[port]]", "[engine]\ncores = \"all\"\n[[port]]"),
+        ("[[port]]", "[engine]\ndrain_timeout = 10\n[[port]]"),
+        ("[[port]]", "[engine]\ndrain_timeout = \"10 parsecs\"\n[[port]]"),
+        ("[[port]]", "[timeouts]\nidle = \"1us\"\n[[port]]"),
+        ("[[port]]", "[handshake]\nwindow_scale = 15\n[[port]]"),
+        ("[[port]]", "[handshake]\ncookies = \"sometimes\"\n[[port]]"),
+        ("[[port]]", "[handshake]\necn = \"yes\"\n[[port]]"),
+        ("[[port]]", "[handshake]\nsecret_file = \"nowhere\"\n[[port]]"),
+        ("[[port]]", "[dpdk]\nmbufs_per_port = 0x10\n[[port]]"),
+        ("[[port]]", "[metrics]\nlisten = \"9464\"\n[[port]]"),
+    ]));
+}
+
+#[test]
+fn ports() {
+    let second = "[[port]]\nname = \"wan\"\ndevice = \"net_af_packet0,iface=e1\"\n[[port]]";
+    insta::assert_snapshot!(reports(&[
+        ("net_af_packet0,iface=e0", "eth"),
+        ("\"wan\"", "\"w a n\""),
+        ("10.10.0.2/16", "10.10.0.2"),
+        ("10.10.0.2/16", "10.10.255.255/16"),
+        ("10.10.0.2/16", "127.0.0.1/8"),
+        ("[[service]]", "gateways = [\"10.11.0.1\"]\n[[service]]"),
+        ("[[service]]", "mtu = 1000\n[[service]]"),
+        ("[[service]]", "vlan = 4095\n[[service]]"),
+        ("[[port]]", "[engine]\ncores = [1]\n[[port]]\nqueues = 2"),
+        ("[[port]]", second),
+    ]));
+}
+
+#[test]
+fn services() {
+    insta::assert_snapshot!(reports(&[
+        ("10.10.0.11:80\"]", "10.10.0.11\"]"),
+        ("10.10.0.11:80", "10.10.0.11:0"),
+        ("10.10.0.11:80", "224.0.0.1:80"),
+        ("\"10.10.0.11:80\"", "\"10.10.0.11:80\", \"10.10.0.11:80\""),
+        ("kind", "port = \"lan\"\nkind"),
+        ("response = \"hi\"", ""),
+        ("response = \"hi\"", "response = \"hi\"\nresponse_file = \"x\""),
+        ("response = \"hi\"", "response = \"\""),
+        ("response = \"hi\"", "response_file = \"nowhere.http\""),
+        ("response = \"hi\"", "response = \"hi\"\nbackends = [\"10.20.0.2:80\"]"),
+        ("\"respond\"", "\"redirect\""),
+    ]));
+}
+
+#[test]
+fn kinds_of_later_versions() {
+    let proxy = "kind = \"proxy\"\nforward = \"snat\"\nbackends = [\"10.20.0.2:80\", { address = \
+                 \"10.20.0.3:80\", weight = 2 }]\nhealth_check = { type = \"tcp\", interval = \"1s\" }";
+    let wrong = "kind = \"proxy\"\nforward = \"nat\"\nbackends = [{ addres = \"10.20.0.3:80\" }]\n\
+                 health_check = { type = \"http\", expect = [399, 200] }";
+    let ring = "kind = \"ring\"\nconsumer_cores = [3]\nring_size = 4096\nconsumer_timeout = \"5s\"";
+    let whole = "kind = \"respond\"\nresponse = \"hi\"";
+    insta::assert_snapshot!(reports(&[
+        (whole, proxy),
+        (whole, wrong),
+        (whole, ring),
+        (whole, "kind = \"ring\"\nconsumer_cores = [3]\nring_size = 1000"),
+    ]));
+}
+
+#[test]
+fn everything_that_is_wrong_is_reported_at_once() {
+    let text =
+        "[engine]\ncores = [1, 1]\n[timeouts]\nidle = 5\n[[service]]\nname = \"a\"\nprot = 3\n";
+    let error = parse(text).unwrap_err();
+    assert_eq!(error.count(), 6, "{error}");
+    insta::assert_snapshot!(error.to_string());
+}
+
+#[test]
+fn a_file_that_is_not_there() {
+    let error = Plan::load(Path::new("nowhere.toml")).unwrap_err();
+    insta::assert_snapshot!(error.to_string());
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    let plan = parse(RIGHT).unwrap();
+    assert_eq!((&plan.engine.cores, plan.engine.drain_timeout.as_secs()), (&Cores::Auto, 10));
+    assert_eq!(plan.engine.control_socket, Path::new(DEFAULT_SOCKET));
+    assert_eq!((plan.dpdk.memory, plan.dpdk.mbufs_per_port), (Memory::Auto, 65_535));
+    assert_eq!((plan.flow_capacity, plan.handshake.half_open_limit), (1_000_000, 65_536));
+    assert_eq!((plan.handshake.cookies, &plan.handshake.secret), (Cookies::Auto, &None));
+    assert_eq!(plan.policy, usher_proto::tcp::Policy::default());
+    assert_eq!((plan.ports[0].mtu, plan.ports[0].vlan, plan.ports[0].queues), (1500, 0, None));
+    assert_eq!(plan.ports[0].vips, ["10.10.0.11".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!((plan.services[0].port, &plan.services[0].answer()[..]), (0, &b"hi"[..]));
+    assert_eq!(plan.metrics, None);
+}
+
+#[test]
+fn the_default_file_says_the_defaults() {
+    let from_file = load(&configs().join("default.toml")).unwrap_or_else(|e| panic!("{e}"));
+    let defaults = parse(RIGHT).unwrap();
+    assert_eq!(from_file.engine, defaults.engine);
+    assert_eq!(from_file.dpdk, defaults.dpdk);
+    assert_eq!(from_file.policy, defaults.policy);
+    assert_eq!(from_file.handshake, defaults.handshake);
+    assert_eq!(from_file.flow_capacity, defaults.flow_capacity);
+    assert_eq!((from_file.ports[0].vlan, from_file.ports[0].mtu), (0, 1500));
+}
+
+#[test]
+fn the_default_file_explains_every_key() {
+    let text = std::fs::read_to_string(configs().join("default.toml")).unwrap();
+    for table in TABLES.iter().filter(|table| !table.path.is_empty()) {
+        for (key, _) in table.keys {
+            let line = |line: &str| {
+                let line = line.trim_start_matches(['#', ' ']);
+                line.strip_prefix(key).is_some_and(|rest| rest.starts_with(" ="))
+            };
+            let inline = [format!("{{ {key} = "), format!(", {key} = ")];
+            let found = text.lines().any(line) || inline.iter().any(|form| text.contains(form));
+            assert!(found, "{}.{key}", table.path);
+        }
+    }
+}
+
+#[test]
+fn the_files_in_configs_are_right() {
+    for entry in std::fs::read_dir(configs()).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let plan = load(&path).unwrap_or_else(|e| panic!("{e}"));
+            assert!(!plan.services.is_empty());
+        }
+    }
+}
+
+/// What is written as right in a message is right.
+#[test]
+fn examples_are_toml() {
+    for table in TABLES {
+        for (key, value) in table.keys {
+            let text =
+                if table.path.is_empty() { (*value).into() } else { format!("{key} = {value}") };
+            assert!(text.parse::<toml::Table>().is_ok(), "{text}");
+        }
+    }
+}
