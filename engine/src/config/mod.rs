@@ -30,7 +30,6 @@ pub use plan::{
     Cookies, Cores, DpdkPlan, EnginePlan, HandshakePlan, Memory, Plan, PortPlan, Prefix,
     SecretPlan, ServiceKind, ServicePlan,
 };
-pub(crate) use port::is_pci;
 pub use problem::ConfigError;
 
 use problem::Problems;

@@ -1,0 +1,72 @@
+//! `usher stats --json`: one object with `version`, `uptime_s`, `workers`, `services`, `backends` and
+//! `ports`. Causes are keys: `drop_<reason>`, `failed_<end>`, `ended_<end>`, and counters by name.
+
+use serde_json::{Map, Value, json};
+use usher_proto::tcp::State;
+use usher_proto::verdict::{End, Reason};
+
+use super::state_name;
+use crate::stats::{
+    Counter, PortCounter, PortSnapshot, ServiceCounter, ServiceSnapshot, Snapshot, WorkerSnapshot,
+};
+
+/// The whole object.
+#[must_use]
+pub fn stats_json(snapshot: &Snapshot) -> Value {
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_s": snapshot.uptime_us as f64 / 1e6,
+        "workers": snapshot.workers.iter().enumerate().map(worker).collect::<Vec<_>>(),
+        "services": snapshot.services.iter().map(service).collect::<Vec<_>>(),
+        // there are none before `kind = "proxy"`
+        "backends": [],
+        "ports": snapshot.ports.iter().map(port).collect::<Vec<_>>(),
+    })
+}
+
+fn worker((index, worker): (usize, &WorkerSnapshot)) -> Value {
+    let mut object = Map::new();
+    object.insert("worker".into(), index.into());
+    object.insert("core".into(), worker.core.into());
+    object.insert("busy_ratio".into(), worker.busy_ratio().into());
+    for counter in Counter::ALL {
+        object.insert(counter.name().into(), worker.counter(*counter).into());
+    }
+    for reason in Reason::ALL {
+        object.insert(format!("drop_{}", reason.name()), worker.dropped(*reason).into());
+    }
+    let flow = |state: State| (state_name(state).to_owned(), worker.flows(state).into());
+    object.insert("flows".into(), Value::Object(State::ALL.map(flow).into_iter().collect()));
+    Value::Object(object)
+}
+
+fn service(service: &ServiceSnapshot) -> Value {
+    let mut object = Map::new();
+    object.insert("service".into(), service.name.clone().into());
+    for counter in ServiceCounter::ALL {
+        object.insert(counter.name().into(), service.counter(*counter).into());
+    }
+    for end in End::ALL {
+        object.insert(format!("failed_{}", end.name()), service.failed(*end).into());
+        object.insert(format!("ended_{}", end.name()), service.ended(*end).into());
+    }
+    for (key, q) in [("handshake_p50_us", 0.5), ("handshake_p99_us", 0.99)] {
+        object.insert(key.into(), service.latency.quantile_us(q).into());
+    }
+    Value::Object(object)
+}
+
+fn port(port: &PortSnapshot) -> Value {
+    let mut object = Map::new();
+    object.insert("port".into(), port.name.clone().into());
+    object.insert("link_up".into(), port.link_up.into());
+    for counter in PortCounter::ALL {
+        object.insert(counter.name().into(), port.counters.counter(*counter).into());
+    }
+    object.insert("device_received".into(), port.device.received.into());
+    object.insert("device_sent".into(), port.device.sent.into());
+    object.insert("missed".into(), port.device.missed.into());
+    object.insert("no_buffer".into(), port.device.no_buffer.into());
+    object.insert("errors".into(), port.device.errors.into());
+    Value::Object(object)
+}

@@ -1,0 +1,252 @@
+//! `/metrics`: the counts under the names of DESIGN section 6, in Prometheus' text format.
+//!
+//! Names are `usher_<area>_<what>_<unit>`, `_total` for counters. Backends and rings have no metrics
+//! before there are any.
+
+use std::fmt;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, prometheus_text};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::registry::{Registry, Unit};
+use usher_proto::tcp::State;
+use usher_proto::verdict::{End, Reason};
+
+use super::state_name;
+use crate::stats::{Counter, Latency, PortCounter, ServiceCounter, Snapshot};
+
+/// The text that Prometheus scrapes.
+#[must_use]
+pub fn prometheus_text(snapshot: Snapshot) -> String {
+    let mut registry = Registry::with_prefix("usher");
+    registry.register_collector(Box::new(Exporter(snapshot)));
+    let mut text = String::new();
+    // writing to a string does not fail
+    let _ = prometheus_text::encode(&mut text, &registry);
+    text
+}
+
+/// A label: its name and value.
+type Label<'a> = (&'static str, &'a str);
+
+#[derive(Debug)]
+struct Exporter(Snapshot);
+
+impl Collector for Exporter {
+    fn encode(&self, encoder: DescriptorEncoder<'_>) -> fmt::Result {
+        let mut page = Page(encoder);
+        engine(&mut page, &self.0)?;
+        workers(&mut page, &self.0)?;
+        frames(&mut page, &self.0)?;
+        handshakes(&mut page, &self.0)?;
+        flows(&mut page, &self.0)?;
+        ports(&mut page, &self.0)
+    }
+}
+
+/// The page as it is written: one metric after the other.
+struct Page<'a>(DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    /// A counter; `samples` calls what it is given with each of its label sets and values.
+    fn counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        samples: impl Fn(&mut dyn FnMut(&[Label<'_>], u64) -> fmt::Result) -> fmt::Result,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, None, MetricType::Counter)?;
+        samples(&mut |labels, value| {
+            family(&mut metric, labels, |m| m.encode_counter::<NoLabelSet, u64, u64>(&value, None))
+        })
+    }
+
+    /// A gauge, in `unit` if there is one.
+    fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Option<&Unit>,
+        samples: impl Fn(&mut dyn FnMut(&[Label<'_>], f64) -> fmt::Result) -> fmt::Result,
+    ) -> fmt::Result {
+        let mut metric = self.0.encode_descriptor(name, help, unit, MetricType::Gauge)?;
+        samples(&mut |labels, value| family(&mut metric, labels, |m| m.encode_gauge(&value)))
+    }
+}
+
+/// One sample with its labels, of which there may be none.
+fn family(
+    metric: &mut MetricEncoder<'_>,
+    labels: &[Label<'_>],
+    sample: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
+) -> fmt::Result {
+    if labels.is_empty() { sample(metric) } else { sample(&mut metric.encode_family(&labels)?) }
+}
+
+fn engine(page: &mut Page<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let uptime = snapshot.uptime_us as f64 / 1e6;
+    let version = [("version", env!("CARGO_PKG_VERSION"))];
+    page.gauge("engine_uptime", "Time since the start", Some(&Unit::Seconds), |s| s(&[], uptime))?;
+    page.gauge("build_info", "The version that runs", None, |s| s(&version, 1.0))
+}
+
+/// Counters that a worker keeps for itself: name in the metrics, and cause.
+const WORKER_COUNTERS: &[(&str, Counter)] = &[
+    ("frames_answered", Counter::Answered),
+    ("frames_reflected", Counter::Reflected),
+    ("frames_delivered", Counter::Delivered),
+    ("syn_acks_sent", Counter::SynAcks),
+    ("resets_sent", Counter::Resets),
+    ("segments_withheld", Counter::Withheld),
+    ("cookies_sent", Counter::CookiesSent),
+    ("cookies_accepted", Counter::CookiesAccepted),
+    ("cookies_rejected", Counter::CookiesRejected),
+    ("cookies_mode_entered", Counter::CookieMode),
+];
+
+fn workers(page: &mut Page<'_>, snapshot: &Snapshot) -> fmt::Result {
+    for (name, counter) in WORKER_COUNTERS {
+        page.counter(name, sentence(counter.help()), |sample| {
+            let mut workers = snapshot.workers.iter().enumerate();
+            workers
+                .try_for_each(|(i, w)| sample(&[("worker", &i.to_string())], w.counter(*counter)))
+        })?;
+    }
+    page.gauge("worker_busy_ratio", "Share of its time that a worker had work", None, |sample| {
+        let mut workers = snapshot.workers.iter().enumerate();
+        workers.try_for_each(|(i, w)| sample(&[("worker", &i.to_string())], w.busy_ratio()))
+    })
+}
+
+fn frames(page: &mut Page<'_>, snapshot: &Snapshot) -> fmt::Result {
+    for counter in PortCounter::ALL {
+        let name = format!("frames_{}", counter.name());
+        page.counter(&name, sentence(counter.help()), |sample| {
+            for (i, worker) in snapshot.workers.iter().enumerate() {
+                for (port, share) in snapshot.ports.iter().zip(&worker.ports) {
+                    let labels = [("worker", i.to_string()), ("port", port.name.clone())];
+                    sample(&labels.each_ref().map(borrowed), share.counter(*counter))?;
+                }
+            }
+            Ok(())
+        })?;
+    }
+    page.counter("frames_dropped", "Frames dropped, by reason", |sample| {
+        for (i, worker) in snapshot.workers.iter().enumerate() {
+            for reason in Reason::ALL {
+                let labels = [("worker", &*i.to_string()), ("reason", reason.name())];
+                sample(&labels, worker.dropped(*reason))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn handshakes(page: &mut Page<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let counters = [
+        ("handshakes_started", ServiceCounter::Started),
+        ("handshakes_completed", ServiceCounter::Completed),
+    ];
+    for (name, counter) in counters {
+        page.counter(name, sentence(counter.help()), |sample| {
+            for_shares(snapshot, |labels, share| sample(labels, share.counter(counter)))
+        })?;
+    }
+    page.counter("handshakes_failed", "Handshakes that were not completed, by reason", |sample| {
+        for_shares(snapshot, |labels, share| {
+            End::ALL.iter().try_for_each(|end| {
+                sample(&[labels[0], labels[1], ("reason", end.name())], share.failed(*end))
+            })
+        })
+    })?;
+    let help = "From SYN to third ACK, of handshakes without cookie";
+    let unit = Some(&Unit::Seconds);
+    let mut metric = page.0.encode_descriptor("handshake", help, unit, MetricType::Histogram)?;
+    snapshot.services.iter().try_for_each(|service| {
+        let latency = &service.latency;
+        let sum = latency.sum_us as f64 / 1e6;
+        family(&mut metric, &[("service", &service.name)], |metric| {
+            metric.encode_histogram::<NoLabelSet>(sum, latency.count(), &octaves(latency), None)
+        })
+    })
+}
+
+/// Calls `each` with every worker's share of every service, and its labels.
+fn for_shares(
+    snapshot: &Snapshot,
+    mut each: impl FnMut(&[Label<'_>; 2], &crate::stats::ServiceSnapshot) -> fmt::Result,
+) -> fmt::Result {
+    for (i, worker) in snapshot.workers.iter().enumerate() {
+        for (service, share) in snapshot.services.iter().zip(&worker.services) {
+            each(&[("worker", &i.to_string()), ("service", &service.name)], share)?;
+        }
+    }
+    Ok(())
+}
+
+/// The histogram with one bucket an octave: finer ones cost the scraper more than they tell.
+fn octaves(latency: &Latency) -> Vec<(f64, u64)> {
+    let last = latency.buckets.len() - 1;
+    let groups = latency.buckets.chunks(4).enumerate();
+    let edge = |group: usize| match group * 4 + 3 {
+        index if index >= last => f64::INFINITY,
+        index => Latency::upper_us(index) as f64 / 1e6,
+    };
+    groups.map(|(group, buckets)| (edge(group), buckets.iter().sum())).collect()
+}
+
+fn flows(page: &mut Page<'_>, snapshot: &Snapshot) -> fmt::Result {
+    page.gauge(
+        "flows",
+        "Flows in the table, by state; SPENT are markers of used cookies",
+        None,
+        |sample| {
+            for (i, worker) in snapshot.workers.iter().enumerate() {
+                for state in State::ALL {
+                    let labels = [("worker", &*i.to_string()), ("state", state_name(state))];
+                    sample(&labels, worker.flows(state) as f64)?;
+                }
+            }
+            Ok(())
+        },
+    )?;
+    page.counter("flows_ended", "Established flows that ended, by reason", |sample| {
+        for service in &snapshot.services {
+            for end in End::ALL {
+                let labels = [("service", &*service.name), ("reason", end.name())];
+                sample(&labels, service.ended(*end))?;
+            }
+        }
+        Ok(())
+    })
+}
+
+fn ports(page: &mut Page<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let each = |sample: &mut dyn FnMut(&[Label<'_>], u64) -> fmt::Result,
+                value: fn(&crate::port::PortStats) -> u64| {
+        let mut ports = snapshot.ports.iter();
+        ports.try_for_each(|port| sample(&[("port", &port.name)], value(&port.device)))
+    };
+    page.counter("port_missed", "Frames lost because receive queues were full", |sample| {
+        each(sample, |stats| stats.missed)
+    })?;
+    page.counter("port_no_buffer", "Frames lost because no buffer was free", |sample| {
+        each(sample, |stats| stats.no_buffer)
+    })?;
+    page.counter("port_errors", "Frames received with errors of layer 1 or 2", |sample| {
+        each(sample, |stats| stats.errors)
+    })?;
+    page.gauge("port_link_up", "Whether there is a carrier", None, |sample| {
+        let mut ports = snapshot.ports.iter();
+        ports.try_for_each(|p| sample(&[("port", &p.name)], f64::from(u8::from(p.link_up))))
+    })
+}
+
+/// The encoder adds the full stop itself.
+fn sentence(help: &str) -> &str {
+    help.trim_end_matches('.')
+}
+
+fn borrowed<'a>(label: &'a (&'static str, String)) -> Label<'a> {
+    (label.0, &label.1)
+}

@@ -1,0 +1,51 @@
+//! How a running engine is asked: a Unix socket for `usher stats`, HTTP for Prometheus and probes, and
+//! the table at exit.
+//!
+//! Everything here reads a [`Snapshot`] of what the workers have published; nothing touches the packet
+//! path. Requests are bounded in size and time, and so is the number of them at once.
+
+mod http;
+mod json;
+mod metrics;
+mod socket;
+mod table;
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::stats::Snapshot;
+
+pub use http::HttpServer;
+pub use json::stats_json;
+pub use metrics::prometheus_text;
+pub use socket::{ControlSocket, request};
+pub use table::{exit_table, stats_table};
+
+/// What is asked of the engine.
+pub trait Source: Send + Sync {
+    /// The counts of now.
+    fn snapshot(&self) -> Snapshot;
+
+    /// Why the engine should get no traffic at this moment, if so: a link is down, it drains.
+    fn not_ready(&self) -> Option<String>;
+}
+
+/// A source that is shared by the servers.
+pub type SharedSource = Arc<dyn Source>;
+
+impl fmt::Debug for dyn Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Source")
+    }
+}
+
+/// How a state is printed: flows in CLOSED are markers of spent cookies.
+const fn state_name(state: usher_proto::tcp::State) -> &'static str {
+    match state {
+        usher_proto::tcp::State::Closed => "SPENT",
+        other => other.name(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

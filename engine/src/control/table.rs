@@ -1,0 +1,140 @@
+//! The counts as a table: for people, at exit and for `usher stats`.
+
+use comfy_table::presets::UTF8_BORDERS_ONLY;
+use comfy_table::{CellAlignment, Table};
+use usher_proto::tcp::State;
+use usher_proto::verdict::{End, Reason};
+
+use super::state_name;
+use crate::stats::{Counter, PortCounter, ServiceCounter, Snapshot};
+
+/// What `usher run` prints when it ends: connections, cookies, verdicts by reason.
+#[must_use]
+pub fn exit_table(snapshot: &Snapshot) -> String {
+    let mut rows = Rows::new();
+    connections(&mut rows, snapshot);
+    cookies(&mut rows, snapshot);
+    verdicts(&mut rows, snapshot);
+    rows.print()
+}
+
+/// What `usher stats` prints: the same, and the present.
+#[must_use]
+pub fn stats_table(snapshot: &Snapshot) -> String {
+    let mut rows = Rows::new();
+    rows.head("engine");
+    rows.text("uptime", format!("{:.1} s", snapshot.uptime_us as f64 / 1e6));
+    for (i, worker) in snapshot.workers.iter().enumerate() {
+        let busy = worker.busy_ratio() * 100.0;
+        rows.text(&format!("worker {i} on core {}: busy", worker.core), format!("{busy:.1} %"));
+    }
+    connections(&mut rows, snapshot);
+    cookies(&mut rows, snapshot);
+    rows.head("flows");
+    State::ALL.iter().for_each(|state| rows.some(state_name(*state), snapshot.flows(*state)));
+    verdicts(&mut rows, snapshot);
+    ports(&mut rows, snapshot);
+    rows.print()
+}
+
+fn connections(rows: &mut Rows, snapshot: &Snapshot) {
+    let sum = |counter| snapshot.services.iter().map(|s| s.counter(counter)).sum();
+    let ended = |end: End| snapshot.services.iter().map(|s| s.ended(end)).sum::<u64>();
+    rows.head("connections");
+    rows.add("handshakes started", sum(ServiceCounter::Started));
+    rows.add("opened", sum(ServiceCounter::Completed));
+    rows.add("closed", End::ALL.iter().map(|end| ended(*end)).sum());
+    for end in End::ALL {
+        rows.some(&format!("  {}", end.name()), ended(*end));
+    }
+    for end in End::ALL {
+        let failed = snapshot.services.iter().map(|s| s.failed(*end)).sum();
+        rows.some(&format!("handshakes failed: {}", end.name()), failed);
+    }
+    for service in &snapshot.services {
+        if let (Some(half), Some(most)) =
+            (service.latency.quantile_us(0.5), service.latency.quantile_us(0.99))
+        {
+            let label = format!("handshake of {}, p50 / p99", service.name);
+            rows.text(&label, format!("{half} / {most} µs"));
+        }
+    }
+}
+
+fn cookies(rows: &mut Rows, snapshot: &Snapshot) {
+    rows.head("cookies");
+    rows.add("sent", snapshot.total(Counter::CookiesSent));
+    rows.add("accepted", snapshot.total(Counter::CookiesAccepted));
+    rows.add("rejected", snapshot.total(Counter::CookiesRejected));
+}
+
+fn verdicts(rows: &mut Rows, snapshot: &Snapshot) {
+    rows.head("frames");
+    let lines = [
+        ("received", Counter::Received),
+        ("  answered", Counter::Answered),
+        ("  reflected", Counter::Reflected),
+        ("  delivered", Counter::Delivered),
+        ("  dropped", Counter::Dropped),
+    ];
+    lines.iter().for_each(|(label, counter)| rows.add(label, snapshot.total(*counter)));
+    for reason in Reason::ALL {
+        rows.some(&format!("    {}", reason.name()), snapshot.dropped(*reason));
+    }
+    rows.add("generated", snapshot.total(Counter::Generated));
+    rows.add("sent", snapshot.total(Counter::Sent));
+    rows.add("  SYN-ACKs", snapshot.total(Counter::SynAcks));
+    rows.add("  RSTs", snapshot.total(Counter::Resets));
+    rows.some("refused by a port", snapshot.total(Counter::Refused));
+    rows.some("withheld for want of a buffer", snapshot.total(Counter::Withheld));
+}
+
+fn ports(rows: &mut Rows, snapshot: &Snapshot) {
+    rows.head("ports");
+    for port in &snapshot.ports {
+        let link = if port.link_up { "up" } else { "down" };
+        rows.text(&format!("{}: link", port.name), link.into());
+        rows.add("  received", port.counters.counter(PortCounter::Received));
+        rows.add("  sent", port.counters.counter(PortCounter::Sent));
+        rows.some("  missed", port.device.missed);
+        rows.some("  no buffer", port.device.no_buffer);
+        rows.some("  errors", port.device.errors);
+    }
+}
+
+/// Rows of a label and a number, under headings.
+struct Rows(Table);
+
+impl Rows {
+    fn new() -> Self {
+        let mut table = Table::new();
+        table.load_style(UTF8_BORDERS_ONLY);
+        Self(table)
+    }
+
+    fn head(&mut self, title: &str) {
+        self.0.add_row([title.to_uppercase(), String::new()]);
+    }
+
+    fn add(&mut self, label: &str, value: u64) {
+        self.text(label, value.to_string());
+    }
+
+    /// A row for a number that is worth one only if it is not 0.
+    fn some(&mut self, label: &str, value: u64) {
+        if value > 0 {
+            self.add(label, value);
+        }
+    }
+
+    fn text(&mut self, label: &str, value: String) {
+        self.0.add_row([format!("  {label}"), value]);
+    }
+
+    fn print(mut self) -> String {
+        if let Some(column) = self.0.column_mut(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        self.0.to_string()
+    }
+}

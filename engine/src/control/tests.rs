@@ -1,0 +1,171 @@
+//! What is served, by clients as they are.
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use usher_proto::tcp::State;
+use usher_proto::verdict::{End, Reason};
+
+use super::*;
+use crate::stats::{Counter, PortCounter, PortSnapshot, ServiceCounter, Tally};
+
+/// An engine that has seen a little of everything.
+struct Seen;
+
+impl Source for Seen {
+    fn snapshot(&self) -> Snapshot {
+        let mut tally = Tally::new(1, 1);
+        tally.add(Counter::Received, 12);
+        tally.add(Counter::CookiesSent, 3);
+        tally.add(Counter::TimeUs, 100);
+        tally.add(Counter::BusyUs, 25);
+        tally.drop_reason(Reason::Land, 2);
+        tally.set_flows(State::TimeWait, 4);
+        tally.set_flows(State::Closed, 1);
+        tally.add_port(0, PortCounter::Received, 12);
+        tally.add_service(0, ServiceCounter::Started);
+        tally.add_service(0, ServiceCounter::Completed);
+        tally.handshake_failed(0, End::HandshakeTimeout);
+        tally.flow_ended(0, End::Closed);
+        tally.handshake_time(0, 1500);
+        let worker = crate::stats::WorkerSnapshot { core: 1, ..tally.snapshot() };
+        let service =
+            crate::stats::ServiceSnapshot { name: "hello".into(), ..worker.services[0].clone() };
+        let port = PortSnapshot { name: "wan".into(), link_up: true, ..PortSnapshot::default() };
+        Snapshot {
+            uptime_us: 2_500_000,
+            workers: vec![worker],
+            services: vec![service],
+            ports: vec![port],
+        }
+    }
+
+    fn not_ready(&self) -> Option<String> {
+        Some("the link of port `wan` is down".into())
+    }
+}
+
+/// A path of this test's own, whose directory goes away with the value.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(name: &str) -> Self {
+        let dir = format!("usher-control-{}-{name}", std::process::id());
+        Self(std::env::temp_dir().join(dir))
+    }
+
+    fn socket(&self) -> PathBuf {
+        self.0.join("control.sock")
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[test]
+fn stats_are_one_object_with_causes_as_keys() {
+    let stats = stats_json(&Seen.snapshot());
+    let worker = &stats["workers"][0];
+    assert_eq!((&stats["uptime_s"], &worker["core"]), (&2.5.into(), &1.into()));
+    assert_eq!((&worker["received"], &worker["drop_land"]), (&12.into(), &2.into()));
+    assert_eq!((&worker["flows"]["TIME_WAIT"], &worker["flows"]["SPENT"]), (&4.into(), &1.into()));
+    assert_eq!(stats["services"][0]["failed_handshake_timeout"], 1);
+    assert_eq!(
+        (&stats["ports"][0]["link_up"], &stats["backends"]),
+        (&true.into(), &serde_json::json!([]))
+    );
+}
+
+#[test]
+fn metrics_have_the_names_of_the_contract() {
+    let text = prometheus_text(Seen.snapshot());
+    let present: String =
+        text.lines().filter(|l| !l.ends_with(" 0")).map(|l| format!("{l}\n")).collect();
+    insta::assert_snapshot!(present.replace(env!("CARGO_PKG_VERSION"), "VERSION"));
+    for reason in Reason::ALL {
+        let sample =
+            format!("usher_frames_dropped_total{{worker=\"0\",reason=\"{}\"}} ", reason.name());
+        assert!(text.contains(&sample), "{sample}");
+    }
+}
+
+#[test]
+fn tables_show_what_happened() {
+    insta::assert_snapshot!(stats_table(&Seen.snapshot()));
+    insta::assert_snapshot!(exit_table(&Seen.snapshot()));
+}
+
+#[test]
+fn the_socket_answers_and_is_for_its_owner_only() {
+    let scratch = Scratch::new("answers");
+    let path = scratch.socket();
+    let socket = ControlSocket::listen(&path, Arc::new(Seen)).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(request(&path, "stats").unwrap()["workers"][0]["received"], 12);
+    let error = request(&path, "explode").unwrap_err().to_string();
+    assert_eq!(error, "`explode` is not a command of this version");
+    drop(socket);
+    assert!(!path.exists());
+}
+
+#[test]
+fn requests_are_bounded() {
+    let scratch = Scratch::new("bounded");
+    let _socket = ControlSocket::listen(&scratch.socket(), Arc::new(Seen)).unwrap();
+    for (sent, error) in [
+        (vec![b' '; 4096], "a request has at most 4096 bytes"),
+        (b"{nonsense\n".to_vec(), "a request is one line"),
+        (b"\xff\xfe\n".to_vec(), ""),
+    ] {
+        let mut stream = UnixStream::connect(scratch.socket()).unwrap();
+        stream.write_all(&sent).unwrap();
+        let mut answer = String::new();
+        let _ = stream.read_to_string(&mut answer);
+        assert!(answer.contains(error), "{answer}");
+    }
+    assert!(request(&scratch.socket(), "stats").is_ok());
+}
+
+#[test]
+fn a_socket_in_use_is_kept_and_a_dead_one_replaced() {
+    let scratch = Scratch::new("way");
+    let path = scratch.socket();
+    let first = ControlSocket::listen(&path, Arc::new(Seen)).unwrap();
+    let error = ControlSocket::listen(&path, Arc::new(Seen)).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    drop(first);
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    drop(ControlSocket::listen(&path, Arc::new(Seen)).unwrap());
+    std::fs::write(&path, "precious").unwrap();
+    let error = ControlSocket::listen(&path, Arc::new(Seen)).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
+}
+
+fn get(server: &HttpServer, request: &str) -> String {
+    let mut stream = TcpStream::connect(server.address().unwrap()).unwrap();
+    write!(stream, "{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    text
+}
+
+#[test]
+fn http_serves_metrics_and_probes() {
+    let server = HttpServer::listen("127.0.0.1:0".parse().unwrap(), Arc::new(Seen)).unwrap();
+    let metrics = get(&server, "GET /metrics");
+    assert!(metrics.starts_with("HTTP/1.1 200") && metrics.contains("text/plain; version=0.0.4"));
+    assert!(metrics.contains("usher_cookies_sent_total{worker=\"0\"} 3"));
+    assert!(get(&server, "GET /healthz").starts_with("HTTP/1.1 200"));
+    let ready = get(&server, "GET /readyz");
+    assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("link of port `wan` is down"));
+    assert!(get(&server, "GET /").starts_with("HTTP/1.1 404"));
+    assert!(get(&server, "POST /metrics").starts_with("HTTP/1.1 405"));
+}
