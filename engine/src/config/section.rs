@@ -80,7 +80,7 @@ impl<'a> Section<'a> {
     /// Records each of `keys` that is there: they mean nothing here, `because`.
     pub(super) fn refuse(&self, keys: &[&str], because: &str) {
         for (key, _) in
-            self.entries.iter().filter(|(key, _)| keys.contains(&&*key.get_ref().as_ref()))
+            self.entries.iter().filter(|(key, _)| keys.contains(&key.get_ref().as_ref()))
         {
             let path = self.path_of(key.get_ref());
             self.problems.add_key(&path, Some(key.span()), because, "remove this key");
