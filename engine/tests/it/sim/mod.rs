@@ -5,11 +5,17 @@
 //! ever failed stays as a test with a name.
 
 mod client;
+mod crowds;
+mod engine;
 mod frame;
+mod hand;
+mod injections;
 mod monitor;
 mod network;
 mod plan;
 mod reference;
+mod replays;
 mod rng;
 mod server;
+mod steps;
 mod world;

@@ -24,7 +24,9 @@ struct Connection {
     fin: Option<u64>,
     sent: u64,
     last_tsval: Option<u32>,
-    syn_acks: u32,
+    first_tsval: Option<u32>,
+    /// Bare ACKs that acknowledged nothing new: three may release more (RFC 5681 §3.2).
+    duplicates: u32,
 }
 
 /// What arrived from one tuple.
@@ -136,6 +138,7 @@ impl Connection {
             return;
         }
         self.arrived = self.arrived.max(end.into());
+        self.duplicates += u32::from(packet.length() == 0 && u64::from(ack) == self.acked);
         self.acked = self.acked.max(ack.into());
         self.edge = self.edge.max(u64::from(ack) + (u64::from(packet.window) << self.scale));
     }
@@ -188,7 +191,7 @@ impl Connection {
             faults.push(format!("{} bytes, the peer takes {room}", packet.payload.len()));
         }
         // RFC 6928: the initial window is ten segments (its limit in bytes binds only above 1460).
-        if self.acked <= 1 && end > 1 + 10 * u64::from(self.mss) {
+        if self.acked <= 1 && self.duplicates < 3 && end > 1 + 10 * u64::from(self.mss) {
             faults.push(format!("{end} bytes sent before anything was acknowledged"));
         }
         faults
@@ -201,7 +204,7 @@ impl Connection {
         if !self.timestamps {
             return Some("timestamps that were not agreed".to_owned());
         }
-        let before = self.last_tsval.replace(val);
+        let before = self.last_tsval.replace(val).or(self.first_tsval);
         let back = before.is_some_and(|before| (val.wrapping_sub(before) as i32) < 0);
         back.then(|| format!("TSval {val} after {before:?}"))
     }
@@ -247,8 +250,10 @@ impl Tuple {
         if let Some(known) =
             self.connections.iter_mut().find(|c| c.iss == packet.seq && c.irs == irs)
         {
-            known.syn_acks += 1;
-            faults.extend(known.tsval(packet));
+            // A cookie remembers nothing: an older SYN that comes late has the newer answer.
+            if known.last_tsval.is_none() {
+                known.first_tsval = packet.time().map(|(val, _)| val);
+            }
             return faults;
         }
         let smallest = if packet.src.is_ipv6() { 1220 } else { 536 };
@@ -264,8 +269,9 @@ impl Tuple {
             acknowledged: 1,
             fin: None,
             sent: 1,
-            last_tsval: packet.time().map(|(val, _)| val),
-            syn_acks: 1,
+            last_tsval: None,
+            first_tsval: packet.time().map(|(val, _)| val),
+            duplicates: 0,
         });
         faults
     }

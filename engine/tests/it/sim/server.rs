@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 
-use super::frame::{self, ACK, FIN, Mac, Opt, Packet, RST, SYN};
+use super::frame::{self, ACK, CWR, ECE, FIN, Mac, Opt, Packet, RST, SYN};
 use super::plan::{MILLI, SECOND};
 
 /// A server on a fake clock.
@@ -15,10 +15,6 @@ pub(crate) trait Server {
     fn flows(&self) -> usize;
     /// What is wrong with its books.
     fn audit(&mut self) -> Vec<String>;
-    /// When it next has to be called; asked after each turn.
-    fn deadline(&self, now: u64) -> u64 {
-        now + 5 * MILLI
-    }
 }
 
 /// Answers like a `respond` service, with nothing but the bare protocol: ten segments at most in flight,
@@ -34,6 +30,7 @@ struct Conn {
     irs: u32,
     mss: usize,
     shift: u8,
+    ece: u8,
     scales: bool,
     sack: bool,
     open: bool,
@@ -121,6 +118,7 @@ impl Conn {
             irs: syn.seq,
             mss: usize::from(syn.mss().unwrap_or(smallest)),
             shift: syn.scale().unwrap_or(0).min(14),
+            ece: if syn.has(CWR) { syn.flags & ECE } else { 0 },
             scales: syn.scale().is_some(),
             sack: syn.sack_ok(),
             open: false,
@@ -166,7 +164,7 @@ impl Conn {
 
     fn send(&mut self, now: u64, answer: &[u8], out: &mut Vec<Packet>) {
         if self.nxt == 0 {
-            self.push(now, 0, SYN | ACK, &[], out);
+            self.push(now, 0, SYN | ACK | self.ece, &[], out);
             self.nxt = 1;
         }
         let end = answer.len() + 1;

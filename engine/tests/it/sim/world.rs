@@ -17,6 +17,9 @@ pub(crate) const MTU: u16 = 1500;
 /// Frames that arrive within so many microseconds come in one burst.
 const GRAIN: u64 = 30;
 const BURST: usize = 32;
+/// How often an idle server is called, in microseconds: while clients wait, and while only time passes.
+const POLL: u64 = 5000;
+const IDLE_POLL: u64 = 20_000;
 type Key = (SocketAddr, SocketAddr);
 
 /// The service's address.
@@ -143,7 +146,7 @@ impl<S: Server> World<S> {
             self.trace.push((self.now, false, frame.clone()));
             self.network.send(self.now, false, frame.clone());
         }
-        let due = self.server.deadline(self.now).max(self.now + 1);
+        let due = self.now + if self.waiting.is_empty() { IDLE_POLL } else { POLL };
         if due < self.poll_at || self.poll_at <= self.now {
             self.poll_at = due;
             self.network.at(due, Happening::Poll);

@@ -63,7 +63,8 @@ impl Client {
             }
         };
         expect("flags", packet.flags & !ECE == SYN | ACK);
-        expect("ECE only if asked", !packet.has(ECE) || style.ecn());
+        expect("ECE if and only if asked", packet.has(ECE) == style.ecn());
+        expect("a window that is not scaled", packet.window >= 1460);
         expect("no payload", packet.payload.is_empty());
         expect("always an MSS", packet.mss().is_some_and(|mss| mss >= 536));
         expect("scale only if offered", packet.scale().is_none() || style.shift().is_some());
