@@ -6,3 +6,4 @@ pub mod control;
 pub mod flow;
 pub mod port;
 pub mod stats;
+pub mod worker;

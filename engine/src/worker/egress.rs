@@ -1,0 +1,188 @@
+//! The way out of one port: frames in order, buffers used again, whatever the port refuses freed and
+//! counted.
+
+#![forbid(unsafe_code)]
+
+use usher_proto::verdict::Reason;
+use usher_proto::wire::{Flags, Link, Reply, Segment, Tuple, TxChecksums};
+use usher_proto::wire::{answer_in_place, emit, header_lens};
+
+use crate::port::{Burst, Frame, QueuePair};
+use crate::stats::{Counter, PortCounter, Tally};
+
+/// A frame could not be written or there was no buffer for it.
+#[derive(Debug)]
+pub(super) struct NoBuffer;
+
+/// A worker's share of a port, with what waits to be sent by it.
+pub(super) struct Egress<Q: QueuePair> {
+    pub(super) queue: Q,
+    /// The port's index.
+    port: usize,
+    /// In the order in which they will be sent.
+    out: Burst<Q::Frame>,
+    /// Buffers of frames that are done with: used for what is generated, freed together at the end.
+    spare: Burst<Q::Frame>,
+    checksums: TxChecksums,
+}
+
+impl<Q: QueuePair> Egress<Q> {
+    pub(super) fn new(port: usize, queue: Q) -> Self {
+        let checksums = queue.tx_checksums();
+        let (out, spare) = (Burst::new(), Burst::new());
+        Self { queue, port, out, spare, checksums }
+    }
+
+    /// Turns `frame`, which held `seg`, into `reply` and sends it; gives it back if it has no room.
+    #[inline]
+    pub(super) fn answer(
+        &mut self,
+        mut frame: Q::Frame,
+        seg: &Segment,
+        reply: &Reply,
+        payload: &[u8],
+        tally: &mut Tally,
+    ) -> Result<(), NoBuffer> {
+        match answer_in_place(frame.room(), seg, reply, payload, self.checksums) {
+            Ok(len) => {
+                frame.set_len(len);
+                self.request_checksums(&mut frame, &seg.tuple);
+                count_flags(reply.flags, tally);
+                self.push(frame, tally);
+                Ok(())
+            }
+            Err(_) => {
+                self.recycle(frame);
+                Err(NoBuffer)
+            }
+        }
+    }
+
+    /// Writes a segment of ours into a buffer of its own.
+    pub(super) fn generate(
+        &mut self,
+        link: &Link,
+        tuple: &Tuple,
+        reply: &Reply,
+        payload: &[u8],
+        tally: &mut Tally,
+    ) -> Result<Q::Frame, NoBuffer> {
+        let mut frame = self.buffer(tally)?;
+        match emit(frame.room(), link, tuple, reply, payload, self.checksums) {
+            Ok(len) => {
+                frame.set_len(len);
+                self.request_checksums(&mut frame, tuple);
+                count_flags(reply.flags, tally);
+                Ok(frame)
+            }
+            Err(_) => {
+                self.recycle(frame);
+                Err(NoBuffer)
+            }
+        }
+    }
+
+    /// Writes whatever `write` writes (it returns the length) into a buffer of its own.
+    pub(super) fn generate_with<E>(
+        &mut self,
+        tally: &mut Tally,
+        write: impl FnOnce(&mut [u8]) -> Result<usize, E>,
+    ) -> Result<Q::Frame, NoBuffer> {
+        let mut frame = self.buffer(tally)?;
+        match write(frame.room()) {
+            Ok(len) => {
+                frame.set_len(len);
+                Ok(frame)
+            }
+            Err(_) => {
+                self.recycle(frame);
+                Err(NoBuffer)
+            }
+        }
+    }
+
+    /// Sends a frame that answers none.
+    pub(super) fn push_generated(&mut self, frame: Q::Frame, tally: &mut Tally) {
+        tally.add(Counter::Generated, 1);
+        tally.add_port(self.port, PortCounter::Generated, 1);
+        self.push(frame, tally);
+    }
+
+    /// Sends a frame that is ready.
+    #[inline]
+    pub(super) fn push(&mut self, frame: Q::Frame, tally: &mut Tally) {
+        if self.out.is_full() {
+            self.flush(tally);
+        }
+        self.out.push(frame);
+    }
+
+    /// Takes back a frame that is done with.
+    #[inline]
+    pub(super) fn recycle(&mut self, frame: Q::Frame) {
+        if self.spare.is_full() {
+            self.queue.free(&mut self.spare);
+        }
+        self.spare.push(frame);
+    }
+
+    /// Sends what waits. What the port refuses is freed and counted: TCP sends it again, and holding
+    /// it would only delay what comes after it.
+    #[inline]
+    pub(super) fn flush(&mut self, tally: &mut Tally) {
+        let wanted = self.out.len() as u64;
+        if wanted == 0 {
+            return;
+        }
+        self.queue.tx(&mut self.out);
+        let refused = self.out.len() as u64;
+        tally.add(Counter::Sent, wanted - refused);
+        tally.add_port(self.port, PortCounter::Sent, wanted - refused);
+        if refused > 0 {
+            self.refused(refused, tally);
+        }
+    }
+
+    /// Sends what waits and frees what is done with: the end of a turn.
+    #[inline]
+    pub(super) fn finish(&mut self, tally: &mut Tally) {
+        self.flush(tally);
+        if !self.spare.is_empty() {
+            self.queue.free(&mut self.spare);
+        }
+    }
+
+    #[cold]
+    fn refused(&mut self, refused: u64, tally: &mut Tally) {
+        self.queue.free(&mut self.out);
+        tally.add(Counter::Refused, refused);
+        tally.add_port(self.port, PortCounter::Refused, refused);
+        tally.drop_reason(Reason::PortRefused, refused);
+    }
+
+    /// An empty buffer.
+    fn buffer(&mut self, tally: &mut Tally) -> Result<Q::Frame, NoBuffer> {
+        self.spare.pop().or_else(|| self.queue.alloc()).ok_or_else(|| {
+            tally.add(Counter::Withheld, 1);
+            NoBuffer
+        })
+    }
+
+    #[inline]
+    fn request_checksums(&self, frame: &mut Q::Frame, tuple: &Tuple) {
+        if self.checksums != TxChecksums::default() {
+            let (l2, l3) = header_lens(tuple);
+            frame.request_tx_checksums(self.checksums, l2, l3, tuple.local.is_v4());
+        }
+    }
+}
+
+/// Counts what operators ask for by name.
+#[inline]
+fn count_flags(flags: Flags, tally: &mut Tally) {
+    if flags.has(Flags::SYN) {
+        tally.add(Counter::SynAcks, 1);
+    } else if flags.has(Flags::RST) {
+        tally.add(Counter::Resets, 1);
+    }
+}

@@ -1,0 +1,161 @@
+//! One worker: polls its queues, decides each frame, carries the decision out, keeps time.
+//!
+//! A worker shares nothing writable but the board it publishes its counts on. After [`Worker::new`] it
+//! neither allocates nor locks, and nothing on a frame's way formats or panics. Whoever owns it calls
+//! [`Worker::turn`] as often as possible: the engine's threads with the machine's clock, tests with
+//! their own.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `view` | the plan, prepared for look-ups |
+//! | `gate` | what new SYNs get |
+//! | `limiter` | how many RSTs and challenge ACKs go out |
+//! | `egress` | the way out of a port |
+//! | `turn` | one burst, front to back |
+//! | `commit` | what a decision does to the table, and what timers do |
+//! | `housekeeping` | timers, announcements, drain, counts |
+
+#![forbid(unsafe_code)]
+
+mod commit;
+mod egress;
+mod gate;
+mod housekeeping;
+mod limiter;
+mod turn;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use usher_proto::tcp::State;
+use usher_proto::time::{Now, Tick};
+
+use self::egress::Egress;
+use self::gate::Gate;
+pub use self::gate::LastIssued;
+use self::housekeeping::Chores;
+use self::limiter::Limiter;
+use self::turn::{Limits, Turn};
+pub use self::view::{Keyring, Station, View};
+use crate::flow::Table;
+use crate::port::QueuePair;
+use crate::stats::{Board, Counter, Tally, WorkerSnapshot};
+
+/// Everything that one pinned thread owns.
+pub struct Worker<Q: QueuePair> {
+    view: Arc<View>,
+    flows: Table,
+    gate: Gate,
+    limits: Box<Limits>,
+    tally: Tally,
+    board: Arc<Board>,
+    links: Vec<Option<Egress<Q>>>,
+    chores: Chores,
+}
+
+impl<Q: QueuePair> Worker<Q> {
+    /// A worker for `capacity` flows with its share of each port of the view, in the view's order;
+    /// `None` where it has no queue. `board` has the view's numbers of ports and services.
+    ///
+    /// # Panics
+    ///
+    /// If `capacity` exceeds 2³⁰ or `queues` are not as many as the view's ports.
+    #[must_use]
+    pub fn new(
+        view: Arc<View>,
+        queues: Vec<Option<Q>>,
+        capacity: u32,
+        board: Arc<Board>,
+        last_issued: LastIssued,
+        now: Now,
+    ) -> Self {
+        assert_eq!(queues.len(), view.port_count(), "one place a port");
+        let tally = Tally::new(view.port_count(), view.service_count());
+        let egress =
+            |(port, queue): (usize, Option<Q>)| queue.map(|queue| Egress::new(port, queue));
+        Self {
+            flows: Table::new(capacity, now.tick),
+            gate: Gate::new(last_issued),
+            limits: Box::new(Limits { resets: Limiter::new(), challenges: Limiter::new() }),
+            tally,
+            board,
+            links: queues.into_iter().enumerate().map(egress).collect(),
+            chores: Chores::new(&now),
+            view,
+        }
+    }
+
+    /// One round over all ports: receive, decide, send, and whatever time has brought. Returns the
+    /// number of frames received.
+    pub fn turn(&mut self, now: Now) -> usize {
+        let mut turn = Turn {
+            now,
+            view: &self.view,
+            flows: &mut self.flows,
+            gate: &mut self.gate,
+            limits: &mut self.limits,
+            tally: &mut self.tally,
+            links: &mut self.links,
+        };
+        let received = (0..turn.links.len()).map(|port| turn.burst(port)).sum();
+        if self.chores.are_due(&now) {
+            self.chores.run(&mut turn);
+            self.board.publish(&self.tally);
+        }
+        for link in self.links.iter_mut().flatten() {
+            link.finish(&mut self.tally);
+        }
+        self.tally.add(Counter::Turns, 1);
+        self.tally.add(Counter::IdleTurns, u64::from(received == 0));
+        received
+    }
+
+    /// Takes no new connections from now on; what is left at `deadline` is reset.
+    pub const fn drain(&mut self, deadline: Tick) {
+        self.gate.draining = true;
+        self.chores.reset_at(deadline);
+    }
+
+    /// Whether no flow is left that a drain waits for.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.flows.active() == 0
+    }
+
+    /// How many flows are in `state`.
+    #[must_use]
+    pub const fn flows(&self, state: State) -> u32 {
+        self.flows.count(state)
+    }
+
+    /// How many records are in use, spent markers and TIME_WAIT included.
+    #[must_use]
+    pub fn records(&self) -> u32 {
+        self.flows.len()
+    }
+
+    /// What it has counted so far.
+    #[must_use]
+    pub fn stats(&self) -> WorkerSnapshot {
+        self.tally.snapshot()
+    }
+
+    /// Adds the time that rounds took, in microseconds.
+    pub fn note_time(&mut self, busy_us: u64, total_us: u64) {
+        self.tally.add(Counter::BusyUs, busy_us);
+        self.tally.set(Counter::TimeUs, total_us);
+    }
+
+    /// Publishes the counts now.
+    pub fn publish(&self) {
+        self.board.publish(&self.tally);
+    }
+
+    /// Its queues, for [`QueuePair::on_thread`] and [`QueuePair::off_thread`].
+    pub fn queues(&mut self) -> impl Iterator<Item = &mut Q> {
+        self.links.iter_mut().flatten().map(|link| &mut link.queue)
+    }
+}

@@ -1,0 +1,344 @@
+//! A worker on a memory port: frames in, frames out, nothing lost in between.
+
+use std::sync::Arc;
+
+use usher_proto::cookie::{IsnKey, Keys, Secret};
+use usher_proto::tcp::{Policy, State};
+use usher_proto::testing::{OUR_MAC, TcpFrame, TcpRead, read_tcp, tcp};
+use usher_proto::verdict::{End, Reason};
+use usher_proto::wire::Flags;
+
+use super::*;
+use crate::clock::{Clock, FakeClock};
+use crate::config::{Cookies, HandshakePlan, PortPlan, Prefix, ServiceKind, ServicePlan};
+use crate::port::Port;
+use crate::port::memory::{self, MemoryQueue, Options, Wire};
+use crate::stats::ServiceCounter;
+
+const ANSWER: &[u8] = b"HTTP/1.0 200 OK\r\n\r\nhello";
+const VIP: &str = "10.10.0.10:80";
+const CLIENT: &str = "10.10.0.1:40000";
+
+struct Bench {
+    worker: Worker<MemoryQueue>,
+    wire: Wire,
+    clock: FakeClock,
+    announcements: usize,
+}
+
+/// What differs between tests.
+struct Setup {
+    cookies: Cookies,
+    half_open_limit: u32,
+    capacity: u32,
+    options: Options,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            cookies: Cookies::Auto,
+            half_open_limit: 1000,
+            capacity: 1000,
+            options: Options::default(),
+        }
+    }
+}
+
+fn port_plan() -> PortPlan {
+    PortPlan {
+        name: "wan".into(),
+        device: "memory".into(),
+        queues: None,
+        addresses: vec![Prefix { addr: "10.10.0.2".parse().unwrap(), len: 16 }],
+        gateways: vec![],
+        vlan: 0,
+        mtu: 1500,
+        vips: vec!["10.10.0.10".parse().unwrap(), "fd00::10".parse().unwrap()],
+    }
+}
+
+fn service_plan() -> ServicePlan {
+    ServicePlan {
+        name: "hello".into(),
+        listen: vec![VIP.parse().unwrap(), "[fd00::10]:80".parse().unwrap()],
+        port: 0,
+        kind: ServiceKind::Respond(ANSWER.into()),
+    }
+}
+
+impl Bench {
+    fn new(setup: &Setup) -> Self {
+        let (mut port, wire) = memory::new("wan", &Options { mac: OUR_MAC, ..setup.options });
+        let station = Station { mac: port.mac(), mtu: port.mtu() };
+        let secret = Secret::from_bytes([7; 32]);
+        let keyring =
+            Keyring { cookies: Keys::new(&secret), shared: false, isn: IsnKey::new(&secret) };
+        let handshake = HandshakePlan {
+            cookies: setup.cookies,
+            half_open_limit: setup.half_open_limit,
+            secret: None,
+        };
+        let services = [service_plan()];
+        let view =
+            View::of(Policy::default(), &handshake, &[port_plan()], &services, &[station], keyring);
+        let queues = port.start().unwrap().into_iter().map(Some).collect();
+        let board = Arc::new(Board::new(1, 1));
+        let mut clock = FakeClock::default();
+        let now = clock.now();
+        let worker =
+            Worker::new(Arc::new(view), queues, setup.capacity, board, LastIssued::default(), now);
+        let mut bench = Self { worker, wire, clock, announcements: 0 };
+        bench.announcements = (0..3)
+            .map(|_| {
+                bench.wait_ms(1000);
+                std::iter::from_fn(|| bench.wire.receive(0)).count()
+            })
+            .sum();
+        bench
+    }
+
+    fn turn(&mut self) {
+        let now = self.clock.now();
+        self.worker.turn(now);
+    }
+
+    fn send(&mut self, frame: &TcpFrame) {
+        assert!(self.wire.send(0, &frame.build()));
+    }
+
+    /// Sends, turns once and reads what comes back.
+    fn ask(&mut self, frame: &TcpFrame) -> Vec<TcpRead> {
+        self.send(frame);
+        self.turn();
+        self.replies()
+    }
+
+    fn replies(&mut self) -> Vec<TcpRead> {
+        use crate::port::Frame;
+        std::iter::from_fn(|| self.wire.receive(0)).map(|frame| read_tcp(frame.bytes())).collect()
+    }
+
+    fn wait_ms(&mut self, ms: u64) {
+        for _ in 0..ms / 10 {
+            self.clock.advance_ms(10);
+            self.turn();
+        }
+    }
+
+    /// A SYN and its SYN-ACK; returns our ISN.
+    fn shake(&mut self, port: u16, isn: u32) -> u32 {
+        let replies = self.ask(&client(port).syn(isn).mss(1460));
+        assert_eq!(replies.len(), 1);
+        assert_eq!(
+            (replies[0].flags, replies[0].ack),
+            (Flags::SYN | Flags::ACK, isn.wrapping_add(1))
+        );
+        replies[0].seq
+    }
+
+    /// Every buffer is where it belongs, and every frame ended in one verdict.
+    fn assert_balanced(&self) {
+        assert_eq!(self.wire.free_buffers(), self.wire.total_buffers());
+        let stats = self.worker.stats();
+        let verdicts =
+            [Counter::Answered, Counter::Reflected, Counter::Delivered, Counter::Dropped];
+        let sum: u64 = verdicts.iter().map(|&c| stats.counter(c)).sum();
+        assert_eq!(sum, stats.counter(Counter::Received));
+    }
+}
+
+fn client(port: u16) -> TcpFrame {
+    tcp().from(format!("10.10.0.1:{port}").as_str()).to(VIP)
+}
+
+/// The whole life: handshake, request, answer with FIN, the client's FIN, TIME_WAIT.
+fn live(cookies: Cookies) {
+    let mut bench = Bench::new(&Setup { cookies, ..Setup::default() });
+    let iss = bench.shake(40000, 99);
+    assert!(bench.ask(&client(40000).ack(100, iss.wrapping_add(1))).is_empty());
+    assert_eq!(bench.worker.flows(State::Established), 1);
+    let answer = bench.ask(&client(40000).ack(100, iss.wrapping_add(1)).payload(b"GET /"));
+    assert_eq!(answer.len(), 1);
+    assert_eq!(answer[0].payload, ANSWER);
+    assert_eq!((answer[0].ack, answer[0].flags.has(Flags::FIN)), (105, true));
+    let end = iss.wrapping_add(2 + ANSWER.len() as u32);
+    let last = bench.ask(&client(40000).ack(105, end).fin());
+    assert_eq!((last.len(), last[0].ack), (1, 106));
+    assert_eq!(bench.worker.flows(State::TimeWait), 1);
+    let stats = bench.worker.stats();
+    assert_eq!(stats.services[0].counter(ServiceCounter::Completed), 1);
+    assert_eq!(stats.services[0].ended(End::Closed), 1);
+    bench.wait_ms(61_000);
+    let spent = u32::from(cookies == Cookies::Always);
+    assert_eq!(bench.worker.records(), spent);
+    bench.wait_ms(70_000);
+    assert_eq!(bench.worker.records(), 0);
+    bench.assert_balanced();
+}
+
+#[test]
+fn a_connection_lives_and_leaves_nothing_when_stateful() {
+    live(Cookies::Never);
+}
+
+#[test]
+fn a_connection_lives_and_leaves_nothing_by_cookie() {
+    live(Cookies::Always);
+}
+
+#[test]
+fn a_syn_and_its_copy_in_one_burst_get_the_same_isn() {
+    let mut bench = Bench::new(&Setup::default());
+    bench.send(&client(40000).syn(5));
+    bench.send(&client(40000).syn(5));
+    bench.turn();
+    let replies = bench.replies();
+    assert_eq!(replies.len(), 2);
+    assert_eq!(replies[0].seq, replies[1].seq);
+    assert_eq!(bench.worker.flows(State::SynRcvd), 1);
+}
+
+#[test]
+fn the_third_ack_and_the_first_data_in_one_burst_are_answered() {
+    for cookies in [Cookies::Never, Cookies::Always] {
+        let mut bench = Bench::new(&Setup { cookies, ..Setup::default() });
+        let iss = bench.shake(40000, 5);
+        bench.send(&client(40000).ack(6, iss.wrapping_add(1)));
+        bench.send(&client(40000).ack(6, iss.wrapping_add(1)).payload(b"x"));
+        bench.turn();
+        let replies = bench.replies();
+        assert_eq!(replies.len(), 1);
+        assert_eq!(replies[0].payload, ANSWER);
+    }
+}
+
+/// RFC 6298 §5.5: 1, 2, 4, 8, 16 s apart, then the record is freed.
+#[test]
+fn a_syn_ack_is_repeated_with_back_off_and_then_given_up() {
+    let mut bench = Bench::new(&Setup::default());
+    bench.shake(40000, 5);
+    let mut seconds = Vec::new();
+    for second in 1..=64 {
+        bench.wait_ms(1000);
+        seconds.extend(bench.replies().iter().map(|_| second));
+    }
+    assert_eq!(seconds, [1, 3, 7, 15, 31]);
+    assert_eq!(bench.worker.records(), 0);
+    assert_eq!(bench.worker.stats().services[0].failed(End::HandshakeTimeout), 1);
+    bench.assert_balanced();
+}
+
+#[test]
+fn cookies_begin_at_half_of_the_half_open_limit() {
+    let mut bench = Bench::new(&Setup { half_open_limit: 20, ..Setup::default() });
+    for port in 0..50 {
+        bench.shake(1000 + port, 5);
+    }
+    assert_eq!(bench.worker.flows(State::SynRcvd), 10);
+    let stats = bench.worker.stats();
+    assert_eq!((stats.counter(Counter::CookiesSent), stats.counter(Counter::CookieMode)), (40, 1));
+}
+
+#[test]
+fn at_the_limit_without_cookies_syns_are_dropped_and_counted() {
+    let setup = Setup { cookies: Cookies::Never, half_open_limit: 3, ..Setup::default() };
+    let mut bench = Bench::new(&setup);
+    for port in 0..5 {
+        bench.ask(&client(1000 + port).syn(5));
+    }
+    assert_eq!(bench.worker.flows(State::SynRcvd), 3);
+    assert_eq!(bench.worker.stats().dropped(Reason::HalfOpenFull), 2);
+    bench.assert_balanced();
+}
+
+#[test]
+fn a_full_table_drops_and_recovers() {
+    let setup = Setup { cookies: Cookies::Never, capacity: 2, ..Setup::default() };
+    let mut bench = Bench::new(&setup);
+    for port in 0..3 {
+        bench.ask(&client(1000 + port).syn(5));
+    }
+    assert_eq!(bench.worker.stats().dropped(Reason::TableFull), 1);
+    assert_eq!(bench.ask(&client(1000).rst(6)).len(), 0);
+    bench.shake(1002, 5);
+    bench.assert_balanced();
+}
+
+#[test]
+fn an_empty_pool_or_a_full_transmit_ring_loses_no_buffer() {
+    let options = Options { buffers: 8, ring: 4, ..Options::default() };
+    let mut bench = Bench::new(&Setup { options, ..Setup::default() });
+    for port in 0..4 {
+        bench.send(&client(1000 + port).syn(5));
+    }
+    bench.turn(); // four SYN-ACKs fill the ring towards the wire
+    for port in 4..8 {
+        let _ = bench.wire.send(0, &client(1000 + port).syn(5).build());
+    }
+    bench.turn();
+    assert!(bench.worker.stats().counter(Counter::Refused) > 0);
+    bench.replies();
+    bench.assert_balanced();
+    bench.shake(2000, 5);
+}
+
+#[test]
+fn a_drain_takes_no_syn_lets_flows_finish_and_resets_what_is_left() {
+    let mut bench = Bench::new(&Setup::default());
+    let iss = bench.shake(40000, 5);
+    bench.ask(&client(40000).ack(6, iss.wrapping_add(1)));
+    let deadline = bench.clock.now().tick.after(1000);
+    bench.worker.drain(deadline);
+    assert!(bench.ask(&client(40001).syn(5)).is_empty());
+    assert!(!bench.worker.is_idle());
+    bench.wait_ms(1100);
+    let replies = bench.replies();
+    assert_eq!((replies.len(), replies[0].flags.has(Flags::RST)), (1, true));
+    assert!(bench.worker.is_idle());
+    assert_eq!(bench.worker.stats().services[0].ended(End::Drained), 1);
+    bench.assert_balanced();
+}
+
+#[test]
+fn an_idle_flow_ends_by_reset() {
+    let mut bench = Bench::new(&Setup::default());
+    let iss = bench.shake(40000, 5);
+    bench.ask(&client(40000).ack(6, iss.wrapping_add(1)));
+    bench.wait_ms(300_100);
+    let replies = bench.replies();
+    assert_eq!(
+        (replies.len(), replies[0].flags.has(Flags::RST), replies[0].seq),
+        (1, true, iss.wrapping_add(1))
+    );
+    assert_eq!(bench.worker.records(), 0);
+}
+
+#[test]
+fn strangers_get_what_policy_says() {
+    let mut bench = Bench::new(&Setup::default());
+    let closed = bench.ask(&tcp().from(CLIENT).to("10.10.0.10:81").syn(5));
+    assert_eq!((closed[0].flags, closed[0].ack), (Flags::RST | Flags::ACK, 6));
+    assert!(bench.ask(&tcp().from(CLIENT).to("10.10.0.99:80").syn(5)).is_empty());
+    assert!(bench.ask(&client(7).ack(5, 5)).is_empty());
+    let stats = bench.worker.stats();
+    assert_eq!((stats.dropped(Reason::OtherAddress), stats.dropped(Reason::InvalidAck)), (1, 1));
+}
+
+#[test]
+fn ipv6_is_served_too() {
+    let mut bench = Bench::new(&Setup::default());
+    let replies = bench.ask(&tcp().from("[fd00::1]:40000").to("[fd00::10]:80").syn(5).mss(1440));
+    assert_eq!(replies[0].mss, Some(1440));
+    let ack =
+        tcp().from("[fd00::1]:40000").to("[fd00::10]:80").ack(6, replies[0].seq.wrapping_add(1));
+    assert_eq!(bench.ask(&ack.payload(b"x"))[0].payload, ANSWER);
+}
+
+/// RFC 5227 §2.3, RFC 4861 §7.2.6: one own address and two VIPs, three times each.
+#[test]
+fn addresses_are_announced_three_times() {
+    let bench = Bench::new(&Setup::default());
+    assert_eq!(bench.announcements, 9);
+    bench.assert_balanced();
+}
