@@ -1,5 +1,6 @@
 //! Handshake offload engine.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;

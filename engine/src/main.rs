@@ -1,3 +1,7 @@
 //! The `usher` binary.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    usher::cli::main()
+}

@@ -99,14 +99,18 @@ pub(super) fn flow_capacity(section: Option<&Section<'_>>) -> u32 {
     capacity.map_or(1_000_000, |at| at.value)
 }
 
-/// `[handshake]` apart from the policy.
-pub(super) fn handshake(section: Option<&Section<'_>>, dir: &Path) -> HandshakePlan {
+/// `[handshake]` apart from the policy. Half-open flows are flows: their limit is the table's, too.
+pub(super) fn handshake(
+    section: Option<&Section<'_>>,
+    flow_capacity: u32,
+    dir: &Path,
+) -> HandshakePlan {
     let words = [("auto", Cookies::Auto), ("always", Cookies::Always), ("never", Cookies::Never)];
     let cookies = section.and_then(|s| s.choice("cookies", &words)).map(|at| at.value);
     let limit = section.and_then(|s| s.integer::<u32>("half_open_limit", 2..=16_777_216));
     HandshakePlan {
         cookies: cookies.unwrap_or(Cookies::Auto),
-        half_open_limit: limit.map_or(65_536, |at| at.value),
+        half_open_limit: limit.map_or(65_536, |at| at.value).min(flow_capacity),
         secret: section.and_then(|s| secret::read(s, dir)),
     }
 }

@@ -30,6 +30,7 @@ pub use plan::{
     Cookies, Cores, DpdkPlan, EnginePlan, HandshakePlan, Memory, Plan, PortPlan, Prefix,
     SecretPlan, ServiceKind, ServicePlan,
 };
+pub(crate) use port::is_pci;
 pub use problem::ConfigError;
 
 use problem::Problems;
@@ -83,6 +84,7 @@ fn read(root: &Section<'_>, dir: &Path, devices: bool) -> Plan {
     root.require(&["port"]);
     let (engine, handshake) = (root.table("engine"), root.table("handshake"));
     let engine = global::engine(engine.as_ref(), dir);
+    let flow_capacity = global::flow_capacity(root.table("flow_table").as_ref());
     let ports: Vec<_> = root.tables("port").iter().filter_map(port::read).collect();
     let services = root.tables("service");
     let services: Vec<_> = services.iter().filter_map(|s| service::read(s, dir)).collect();
@@ -94,11 +96,34 @@ fn read(root: &Section<'_>, dir: &Path, devices: bool) -> Plan {
     Plan {
         engine,
         dpdk: global::dpdk(root.table("dpdk").as_ref()),
-        flow_capacity: global::flow_capacity(root.table("flow_table").as_ref()),
+        flow_capacity,
         policy: global::policy(handshake.as_ref(), root.table("timeouts").as_ref()),
-        handshake: global::handshake(handshake.as_ref(), dir),
+        handshake: global::handshake(handshake.as_ref(), flow_capacity, dir),
         ports: resolve::port_plans(ports, &services),
         services,
         metrics: global::metrics(root.table("metrics").as_ref()),
+        notices: notices(root),
     }
+}
+
+/// What is right and yet has less effect than one might think.
+fn notices(root: &Section<'_>) -> Vec<String> {
+    let has =
+        |table: &str, key: &str| root.raw(table).is_some_and(|raw| raw.value.get(key).is_some());
+    let number = |table: &str, key: &str| {
+        let value = root.raw(table)?.value.get(key)?.get_ref().as_integer()?.as_str();
+        value.parse::<u64>().ok()
+    };
+    let connect = has("timeouts", "connect").then(|| {
+        "`timeouts.connect` has no effect: it is for `kind = \"proxy\"`, which is not in this version"
+    });
+    let (limit, capacity) =
+        (number("handshake", "half_open_limit"), number("flow_table", "capacity"));
+    let limit = limit.zip(capacity).is_some_and(|(limit, capacity)| limit > capacity).then_some(
+        "`handshake.half_open_limit` is above `flow_table.capacity`, and the capacity is the limit",
+    );
+    let services = (!root.has("service")).then_some(
+        "there is no [[service]]: connections are refused, and only ARP and ping are answered",
+    );
+    [connect, limit, services].into_iter().flatten().map(str::to_owned).collect()
 }

@@ -30,6 +30,8 @@ pub struct Plan {
     pub services: Vec<ServicePlan>,
     /// `metrics.listen`; `None` without a `[metrics]` section.
     pub metrics: Option<SocketAddr>,
+    /// What the file says and is not done to the letter, a sentence each.
+    pub notices: Vec<String>,
 }
 
 /// `[engine]`.
@@ -150,6 +152,8 @@ pub enum Cookies {
 /// What a secret file says: the secret, and the next one if a change is announced.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretPlan {
+    /// Where it was read from.
+    pub file: PathBuf,
     /// The secret in force.
     pub current: [u8; 32],
     /// The secret that follows and the epoch (Unix time / 64 s) from which it holds.

@@ -19,14 +19,14 @@ pub(super) fn read(section: &Section<'_>, dir: &Path) -> Option<SecretPlan> {
     let path = dir.join(text.value);
     let read = std::fs::read(&path).map_err(|e| format!("{} cannot be read: {e}", path.display()));
     let secret =
-        read.and_then(|bytes| parse(&bytes).map_err(|e| format!("{}: {e}", path.display())));
+        read.and_then(|bytes| parse(&bytes, &path).map_err(|e| format!("{}: {e}", path.display())));
     secret.map_err(|what| section.problems().add(&text, what, RIGHT)).ok()
 }
 
 /// Parses a secret file's bytes; the error says what is wrong and shows none of them.
-fn parse(bytes: &[u8]) -> Result<SecretPlan, String> {
+fn parse(bytes: &[u8], file: &Path) -> Result<SecretPlan, String> {
     if let Ok(current) = <[u8; 32]>::try_from(bytes) {
-        return checked(SecretPlan { current, next: None });
+        return checked(SecretPlan { file: file.to_owned(), current, next: None });
     }
     let text = std::str::from_utf8(bytes)
         .map_err(|_| format!("{} bytes that are no text; a raw secret has 32", bytes.len()))?;
@@ -35,7 +35,7 @@ fn parse(bytes: &[u8]) -> Result<SecretPlan, String> {
     let next = lines.next().map(announced).transpose()?;
     match lines.next() {
         Some(_) => Err("it holds more than two secrets: one in force, one announced".into()),
-        None => checked(SecretPlan { current, next }),
+        None => checked(SecretPlan { file: file.to_owned(), current, next }),
     }
 }
 
@@ -81,12 +81,16 @@ mod tests {
     const A: &str = "000102030405060708090a0b0c0d0e0f101112131415161718191A1B1C1D1E1F";
     const B: &str = "ff0102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1eff";
 
+    fn read_all(bytes: &[u8]) -> Result<SecretPlan, String> {
+        parse(bytes, Path::new("secret"))
+    }
+
     #[test]
     fn both_forms_are_read() {
         let raw: [u8; 32] = std::array::from_fn(|i| i as u8);
-        assert_eq!(parse(&raw).unwrap().current, raw);
-        assert_eq!(parse(format!("# ours\n{A}\n").as_bytes()).unwrap().current, raw);
-        let plan = parse(format!("{A}\n{B} from 1970-01-01T00:01:05Z\n").as_bytes()).unwrap();
+        assert_eq!(read_all(&raw).unwrap().current, raw);
+        assert_eq!(read_all(format!("# ours\n{A}\n").as_bytes()).unwrap().current, raw);
+        let plan = read_all(format!("{A}\n{B} from 1970-01-01T00:01:05Z\n").as_bytes()).unwrap();
         assert_eq!(plan.next.map(|(epoch, secret)| (epoch, secret[0])), Some((2, 0xff)));
     }
 
@@ -101,9 +105,9 @@ mod tests {
             (format!("{A}\n{B} from 2026-03-01T00:00:00Z\n{B}"), "more than two"),
         ];
         for (text, what) in cases {
-            let error = parse(text.as_bytes()).unwrap_err();
+            let error = read_all(text.as_bytes()).unwrap_err();
             assert!(error.contains(what) && !error.contains("hunter"), "{error}");
         }
-        assert!(parse(&[0xff; 33]).unwrap_err().contains("33 bytes"));
+        assert!(read_all(&[0xff; 33]).unwrap_err().contains("33 bytes"));
     }
 }

@@ -42,7 +42,7 @@ fn worker((index, worker): (usize, &WorkerSnapshot)) -> Value {
 
 fn service(service: &ServiceSnapshot) -> Value {
     let mut object = Map::new();
-    object.insert("service".into(), service.name.clone().into());
+    object.insert("name".into(), service.name.clone().into());
     for counter in ServiceCounter::ALL {
         object.insert(counter.name().into(), service.counter(*counter).into());
     }
@@ -58,7 +58,7 @@ fn service(service: &ServiceSnapshot) -> Value {
 
 fn port(port: &PortSnapshot) -> Value {
     let mut object = Map::new();
-    object.insert("port".into(), port.name.clone().into());
+    object.insert("name".into(), port.name.clone().into());
     object.insert("link_up".into(), port.link_up.into());
     for counter in PortCounter::ALL {
         object.insert(counter.name().into(), port.counters.counter(*counter).into());

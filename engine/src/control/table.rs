@@ -2,11 +2,10 @@
 
 use comfy_table::presets::UTF8_BORDERS_ONLY;
 use comfy_table::{CellAlignment, Table};
-use usher_proto::tcp::State;
+use serde_json::{Map, Value};
 use usher_proto::verdict::{End, Reason};
 
-use super::state_name;
-use crate::stats::{Counter, PortCounter, ServiceCounter, Snapshot};
+use crate::stats::{Counter, ServiceCounter, Snapshot};
 
 /// What `usher run` prints when it ends: connections, cookies, verdicts by reason.
 #[must_use]
@@ -18,23 +17,47 @@ pub fn exit_table(snapshot: &Snapshot) -> String {
     rows.print()
 }
 
-/// What `usher stats` prints: the same, and the present.
+/// What `usher stats` prints of the object that the engine answered with.
 #[must_use]
-pub fn stats_table(snapshot: &Snapshot) -> String {
+pub fn stats_table(stats: &Value) -> String {
     let mut rows = Rows::new();
     rows.head("engine");
-    rows.text("uptime", format!("{:.1} s", snapshot.uptime_us as f64 / 1e6));
-    for (i, worker) in snapshot.workers.iter().enumerate() {
-        let busy = worker.busy_ratio() * 100.0;
-        rows.text(&format!("worker {i} on core {}: busy", worker.core), format!("{busy:.1} %"));
+    rows.text("version", plain(&stats["version"]));
+    rows.text("uptime", format!("{:.1} s", stats["uptime_s"].as_f64().unwrap_or_default()));
+    for worker in objects(&stats["workers"]) {
+        rows.head(&format!("worker {} on core {}", worker["worker"], worker["core"]));
+        let busy = worker["busy_ratio"].as_f64().unwrap_or_default() * 100.0;
+        rows.text("busy", format!("{busy:.1} %"));
+        numbers(&mut rows, worker, &["worker", "core", "busy_ratio", "busy_us", "time_us"]);
+        if let Some(flows) = worker["flows"].as_object() {
+            numbers(&mut rows, flows, &[]);
+        }
     }
-    connections(&mut rows, snapshot);
-    cookies(&mut rows, snapshot);
-    rows.head("flows");
-    State::ALL.iter().for_each(|state| rows.some(state_name(*state), snapshot.flows(*state)));
-    verdicts(&mut rows, snapshot);
-    ports(&mut rows, snapshot);
+    for (list, name) in [("services", "service"), ("ports", "port")] {
+        for object in objects(&stats[list]) {
+            rows.head(&format!("{name} {}", plain(&object["name"])));
+            numbers(&mut rows, object, &[]);
+        }
+    }
     rows.print()
+}
+
+/// The numbers of an object that are not 0, and its yes or no.
+fn numbers(rows: &mut Rows, object: &Map<String, Value>, but: &[&str]) {
+    for (key, value) in object.iter().filter(|(key, _)| !but.contains(&key.as_str())) {
+        match value {
+            Value::Bool(flag) => rows.text(key, if *flag { "yes" } else { "no" }.into()),
+            _ => rows.some(key, value.as_u64().unwrap_or_default()),
+        }
+    }
+}
+
+fn objects(list: &Value) -> impl Iterator<Item = &Map<String, Value>> {
+    list.as_array().into_iter().flatten().filter_map(Value::as_object)
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().unwrap_or_default().into()
 }
 
 fn connections(rows: &mut Rows, snapshot: &Snapshot) {
@@ -87,19 +110,6 @@ fn verdicts(rows: &mut Rows, snapshot: &Snapshot) {
     rows.add("  RSTs", snapshot.total(Counter::Resets));
     rows.some("refused by a port", snapshot.total(Counter::Refused));
     rows.some("withheld for want of a buffer", snapshot.total(Counter::Withheld));
-}
-
-fn ports(rows: &mut Rows, snapshot: &Snapshot) {
-    rows.head("ports");
-    for port in &snapshot.ports {
-        let link = if port.link_up { "up" } else { "down" };
-        rows.text(&format!("{}: link", port.name), link.into());
-        rows.add("  received", port.counters.counter(PortCounter::Received));
-        rows.add("  sent", port.counters.counter(PortCounter::Sent));
-        rows.some("  missed", port.device.missed);
-        rows.some("  no buffer", port.device.no_buffer);
-        rows.some("  errors", port.device.errors);
-    }
 }
 
 /// Rows of a label and a number, under headings.

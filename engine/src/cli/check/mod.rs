@@ -1,0 +1,147 @@
+//! `usher check`: a configuration and the host it is for; one line a finding. Starts nothing.
+
+mod cores;
+mod device;
+mod ethtool;
+mod kernel;
+mod memory;
+
+use std::fmt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use super::{DONE, FAILED, MISUSED, report, say};
+use crate::config::{Plan, Topology};
+
+/// How grave a finding is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Grade {
+    Ok,
+    Warn,
+    Fail,
+}
+
+/// One line of the report.
+#[derive(Clone, PartialEq, Eq, Debug)]
+struct Finding {
+    grade: Grade,
+    what: String,
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let grade = match self.grade {
+            Grade::Ok => "ok  ",
+            Grade::Warn => "warn",
+            Grade::Fail => "fail",
+        };
+        write!(f, "{grade} {}", self.what)
+    }
+}
+
+fn ok(what: impl Into<String>) -> Finding {
+    Finding { grade: Grade::Ok, what: what.into() }
+}
+
+fn warn(what: impl Into<String>) -> Finding {
+    Finding { grade: Grade::Warn, what: what.into() }
+}
+
+fn fail(what: impl Into<String>) -> Finding {
+    Finding { grade: Grade::Fail, what: what.into() }
+}
+
+/// Where the kernel describes itself; tests have their own.
+struct Host {
+    sys: PathBuf,
+    proc: PathBuf,
+}
+
+impl Host {
+    fn this() -> Self {
+        Self { sys: "/sys".into(), proc: "/proc".into() }
+    }
+
+    /// A file's text below `/sys`, without the white space around it.
+    fn sys(&self, path: &str) -> Option<String> {
+        read(&self.sys.join(path))
+    }
+
+    /// A file's text below `/proc`.
+    fn proc(&self, path: &str) -> Option<String> {
+        read(&self.proc.join(path))
+    }
+}
+
+fn read(path: &Path) -> Option<String> {
+    std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned())
+}
+
+/// Checks `file` and the host; returns the exit code.
+pub(super) fn check(file: &Path) -> u8 {
+    let plan = match Plan::load(file) {
+        Ok(plan) => plan,
+        Err(error) => {
+            let count = error.count();
+            say(&fail(format!("configuration {}: {count} error(s)", file.display())).to_string());
+            report(&error);
+            return MISUSED;
+        }
+    };
+    let findings = findings(&plan, file, &Host::this(), &Topology::read());
+    findings.iter().for_each(|finding| say(&finding.to_string()));
+    let failed = findings.iter().any(|finding| finding.grade == Grade::Fail);
+    if failed { FAILED } else { DONE }
+}
+
+fn findings(plan: &Plan, file: &Path, host: &Host, machine: &Topology) -> Vec<Finding> {
+    let (ports, services) = (plan.ports.len(), plan.services.len());
+    let name = file.display();
+    let mut all = vec![ok(format!("configuration {name}: {ports} port(s), {services} service(s)"))];
+    all.extend(plan.notices.iter().map(warn));
+    all.extend(privileges());
+    let cores = plan.engine.cores.resolve(machine);
+    all.extend(cores::check(&cores, machine));
+    let workers = cores.as_ref().map_or(1, Vec::len);
+    all.extend(memory::check(plan, workers, host));
+    for port in &plan.ports {
+        all.extend(device::check(port, host, machine, cores.as_deref().unwrap_or_default()));
+    }
+    all.extend(kernel::check(plan, host));
+    all.extend(plan.handshake.secret.as_ref().map(|secret| secret_file(&secret.file)));
+    all.push(control_socket(&plan.engine.control_socket));
+    all
+}
+
+fn privileges() -> Option<Finding> {
+    let root = rustix::process::geteuid().is_root();
+    (!root).then(|| {
+        warn("not root: opening devices needs CAP_NET_ADMIN and CAP_NET_RAW, or access to vfio")
+    })
+}
+
+/// Whoever can read the secret can forge cookies.
+fn secret_file(path: &Path) -> Finding {
+    let name = path.display();
+    match std::fs::metadata(path).map(|meta| meta.permissions().mode() & 0o777) {
+        Ok(mode) if mode & 0o077 != 0 => warn(format!(
+            "secret file {name} has mode {mode:04o}: others can use it; chmod 600 {name}"
+        )),
+        Ok(mode) => ok(format!("secret file {name} has mode {mode:04o}")),
+        Err(cause) => fail(format!("secret file {name}: {cause}")),
+    }
+}
+
+fn control_socket(path: &Path) -> Finding {
+    let name = path.display();
+    match UnixStream::connect(path) {
+        Ok(_) => warn(format!(
+            "an engine is running with control socket {name}: a second one needs another"
+        )),
+        Err(_) => ok(format!("control socket {name} is free")),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,162 @@
+//! The command line: one file a subcommand. Exit codes: 0 done, 1 failed while running, 2 usage or
+//! configuration error.
+
+mod check;
+mod run;
+mod stats;
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::config::{ConfigError, DEFAULT_SOCKET, Plan};
+
+/// Done.
+const DONE: u8 = 0;
+/// Failed while running.
+const FAILED: u8 = 1;
+/// Usage or configuration error.
+const MISUSED: u8 = 2;
+
+/// Handshake offload engine: answers TCP's handshakes at line rate and closes connections for the
+/// machines behind it.
+#[derive(Parser, Debug)]
+#[command(name = "usher", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    /// Run until SIGINT or SIGTERM, then drain
+    Run {
+        /// Configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Check a configuration and the host; start nothing
+    Check {
+        /// Configuration file
+        #[arg(short, long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Counters of a running engine
+    Stats(stats::Options),
+    /// Live screen of a running engine (not in this version)
+    Top(Later),
+    /// Sample of the flow table (not in this version)
+    Flows(Later),
+    /// Bounded capture from a running engine (not in this version)
+    Capture(Later),
+    /// Drain a running engine (not in this version: send it SIGTERM)
+    Drain(Later),
+    /// Reload a running engine's configuration (not in this version)
+    Reload(Later),
+    /// List, drain or enable backends (not in this version)
+    Backend(Later),
+}
+
+/// Whatever a command of a later version may be given.
+#[derive(Args, Debug)]
+struct Later {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    arguments: Vec<String>,
+}
+
+/// How to find a running engine.
+#[derive(Args, Debug)]
+#[group(multiple = false)]
+struct Running {
+    /// Its control socket
+    #[arg(long, value_name = "PATH")]
+    socket: Option<PathBuf>,
+    /// Its configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+impl Running {
+    /// Where its control socket is.
+    fn socket(&self) -> Result<PathBuf, ConfigError> {
+        match (&self.socket, &self.config) {
+            (Some(socket), _) => Ok(socket.clone()),
+            (None, Some(file)) => Ok(Plan::load(file)?.engine.control_socket),
+            (None, None) => Ok(PathBuf::from(DEFAULT_SOCKET)),
+        }
+    }
+}
+
+/// Runs the command that the process was started with.
+#[must_use]
+pub fn main() -> ExitCode {
+    let code = match Cli::parse().command {
+        Command::Run { config } => run::run(&config),
+        Command::Check { config } => check::check(&config),
+        Command::Stats(options) => stats::stats(&options),
+        Command::Top(_) => not_yet("top", "`usher stats --watch` shows the counters"),
+        Command::Flows(_) => not_yet("flows", "`usher stats` counts flows by state"),
+        Command::Capture(_) => not_yet("capture", "tcpdump sees the frames of kernel interfaces"),
+        Command::Drain(_) => not_yet("drain", "SIGTERM drains the engine and ends it"),
+        Command::Reload(_) => not_yet("reload", "SIGHUP makes the engine check its file again"),
+        Command::Backend(_) => {
+            not_yet("backend", "there are no backends before `kind = \"proxy\"`")
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn not_yet(command: &str, instead: &str) -> u8 {
+    complain(&format!("`usher {command}` is not in this version; {instead}"));
+    MISUSED
+}
+
+/// The plan of `file`, or the report of what is wrong with it on standard error.
+fn load(file: &Path) -> Result<Plan, u8> {
+    Plan::load(file).map_err(|error| report(&error))
+}
+
+fn report(error: &ConfigError) -> u8 {
+    let mut err = std::io::stderr();
+    let styled = err.is_terminal();
+    let _ = writeln!(err, "{}", error.render(styled));
+    MISUSED
+}
+
+/// A line on standard output; nobody reading it is no error.
+fn say(line: &str) {
+    let mut out = std::io::stdout();
+    let _ = writeln!(out, "{line}");
+    let _ = out.flush();
+}
+
+/// A sentence on standard error.
+fn complain(sentence: &str) {
+    let _ = writeln!(std::io::stderr(), "usher: {sentence}");
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn commands_of_later_versions_take_any_arguments() {
+        let cli = Cli::parse_from(["usher", "capture", "-w", "x.pcapng", "--count", "3"]);
+        assert!(matches!(cli.command, Command::Capture(later) if later.arguments.len() == 4));
+    }
+
+    #[test]
+    fn a_socket_and_a_file_exclude_each_other() {
+        assert!(Cli::try_parse_from(["usher", "stats", "--socket", "a", "-c", "b"]).is_err());
+        assert!(Cli::try_parse_from(["usher", "stats", "--json", "-c", "b"]).is_ok());
+    }
+}
