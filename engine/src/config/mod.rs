@@ -114,9 +114,9 @@ fn notices(root: &Section<'_>) -> Vec<String> {
         let value = root.raw(table)?.value.get(key)?.get_ref().as_integer()?.as_str();
         value.parse::<u64>().ok()
     };
-    let connect = has("timeouts", "connect").then(|| {
-        "`timeouts.connect` has no effect: it is for `kind = \"proxy\"`, which is not in this version"
-    });
+    let connect = has("timeouts", "connect").then_some(
+        "`timeouts.connect` has no effect: it is for `kind = \"proxy\"`, which is not in this version",
+    );
     let (limit, capacity) =
         (number("handshake", "half_open_limit"), number("flow_table", "capacity"));
     let limit = limit.zip(capacity).is_some_and(|(limit, capacity)| limit > capacity).then_some(
