@@ -90,6 +90,22 @@ fn clocks_wrap_unnoticed() {
     }
 }
 
+/// The port completes checksums, and the parser is told that they are good.
+#[test]
+fn a_port_with_offloads_serves_as_well() {
+    let setup = Setup { offloads: true, ..Setup::default() };
+    crowd(400, Weather::RAIN, &setup, 300, Plan::any).finish(SETTLE, 0);
+}
+
+/// A port so small that buffers run out and frames are refused: what is lost is sent again.
+#[test]
+fn a_tiny_port_loses_frames_and_no_buffers() {
+    for (seed, cookies) in (420..).zip(MODES) {
+        let setup = Setup { cookies, buffers: 24, ring: 12, answer: 30_000, ..Setup::default() };
+        crowd(seed, Weather::CLEAR, &setup, 60, Plan::orderly).finish(SETTLE, 0);
+    }
+}
+
 /// SYNs from addresses that never answer.
 fn flood(world: &mut World<Engine>, syns: usize, first: usize) {
     for index in 0..syns {

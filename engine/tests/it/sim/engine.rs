@@ -1,20 +1,23 @@
-//! The protocol under test, on the simplest table there can be: no worker, no wheel, no port.
+//! The engine under test: a worker on a memory port, as the simulated network sees it.
 
-use std::collections::HashMap;
+use std::path::Path;
+use std::sync::Arc;
 
+use usher::config::Plan;
+use usher::port::memory::{self, MemoryQueue, Wire};
+use usher::port::{Frame, Port};
+use usher::stats::{Board, Counter, ServiceCounter, WorkerSnapshot};
+use usher::worker::{Keyring, LastIssued, Station, View, Worker};
 use usher_proto::cookie::{IsnKey, Keys, Secret};
-use usher_proto::tcp::{Admission, Context, Policy, State, Tcb, listen, refuse};
+use usher_proto::tcp::State;
 use usher_proto::time::Now;
-use usher_proto::verdict::{Change, Decision, Event, Verdict};
-use usher_proto::wire::{
-    Link, Mac, Parsed, PortView, Reply, RxChecksums, Segment, Tuple, TxChecksums, answer_in_place,
-    emit, parse,
-};
+use usher_proto::wire::{Checked, Mac, RxChecksums, TxChecksums};
 
+use super::frame;
 use super::network::Weather;
 use super::reference::answer;
 use super::server::Server;
-use super::world::{MTU, SERVER_MAC, World, service};
+use super::world::{MTU, SERVER_MAC, World};
 
 /// When SYNs are answered by cookie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -30,7 +33,12 @@ pub(crate) struct Setup {
     pub(crate) cookies: Cookies,
     pub(crate) half_open_limit: usize,
     pub(crate) capacity: usize,
+    /// Length of the answer.
     pub(crate) answer: usize,
+    /// Whether the port checks and completes checksums.
+    pub(crate) offloads: bool,
+    pub(crate) buffers: usize,
+    pub(crate) ring: usize,
     /// The engine has run for so many milliseconds when the world begins, and Unix time is this.
     pub(crate) uptime_ms: u64,
     pub(crate) unix_ms: u64,
@@ -43,184 +51,172 @@ impl Default for Setup {
             half_open_limit: 65_536,
             capacity: 4096,
             answer: 2000,
+            offloads: false,
+            buffers: 2048,
+            ring: 1024,
             uptime_ms: 5000,
             unix_ms: 1_764_000_000_000,
         }
     }
 }
 
+/// The engine, and the other end of its port.
 pub(crate) struct Engine {
     setup: Setup,
-    policy: Policy,
-    keys: Keys,
-    isn: IsnKey,
-    answer: Vec<u8>,
-    table: HashMap<Tuple, (Tcb, [u8; 6])>,
-    established: u64,
+    worker: Worker<MemoryQueue>,
+    wire: Wire,
+    given: u64,
+    taken: u64,
 }
 
+/// A world whose server is an engine that is set up so.
 pub(crate) fn world(seed: u64, weather: Weather, setup: &Setup) -> World<Engine> {
-    let secret = Secret::from_bytes([7; 32]);
-    let engine = Engine {
-        setup: *setup,
-        policy: Policy::default(),
-        keys: Keys::new(&secret),
-        isn: IsnKey::new(&secret),
-        answer: answer(setup.answer),
-        table: HashMap::new(),
-        established: 0,
-    };
-    World::new(seed, weather, answer(setup.answer), engine)
+    World::new(seed, weather, answer(setup.answer), Engine::new(setup))
+}
+
+fn plan(setup: &Setup) -> Plan {
+    let cookies = format!("{:?}", setup.cookies).to_lowercase();
+    let text = format!(
+        r#"
+        [engine]
+        cores = [1]
+        [[port]]
+        name = "wan"
+        device = "net_null0"
+        addresses = ["10.10.0.2/16", "fd00:10::2/64"]
+        mtu = {MTU}
+        [flow_table]
+        capacity = {capacity}
+        [handshake]
+        cookies = "{cookies}"
+        half_open_limit = {limit}
+        [[service]]
+        name = "hello"
+        listen = ["10.10.0.11:80", "[fd00:10::11]:80"]
+        port = "wan"
+        kind = "respond"
+        response = "{answer}"
+        "#,
+        capacity = setup.capacity,
+        limit = setup.half_open_limit,
+        answer = String::from_utf8(answer(setup.answer)).unwrap(),
+    );
+    Plan::parse(&text, Path::new("sim.toml")).unwrap_or_else(|error| panic!("{error}"))
 }
 
 impl Engine {
+    fn new(setup: &Setup) -> Self {
+        let (mac, mtu) = (Mac(SERVER_MAC), MTU);
+        let (buffers, ring) = (setup.buffers, setup.ring);
+        let tx_checksums = TxChecksums { ip: setup.offloads, l4: setup.offloads };
+        let options = memory::Options { mac, mtu, queues: 1, buffers, ring, tx_checksums };
+        let (mut port, wire) = memory::new("wan", &options);
+        let secret = Secret::from_bytes([0x5a; 32]);
+        let keyring =
+            Keyring { cookies: Keys::new(&secret), shared: false, isn: IsnKey::new(&secret) };
+        let view = View::new(&plan(setup), &[Station { mac, mtu }], keyring);
+        let board = Arc::new(Board::new(view.port_count(), view.service_count()));
+        let queues = port.start().unwrap().into_iter().map(Some).collect();
+        let now = present(setup, 0);
+        let worker = Worker::new(
+            Arc::new(view),
+            queues,
+            setup.capacity as u32,
+            board,
+            LastIssued::default(),
+            now,
+        );
+        Self { setup: *setup, worker, wire, given: 0, taken: 0 }
+    }
+
+    fn stats(&self) -> WorkerSnapshot {
+        self.worker.stats()
+    }
+
+    /// Handshakes that were completed, ever.
     pub(crate) fn established(&self) -> u64 {
-        self.established
+        self.stats().services[0].counter(ServiceCounter::Completed)
     }
+
     pub(crate) fn half_open(&self) -> usize {
-        self.table.values().filter(|(t, _)| t.state == State::SynRcvd).count()
+        self.worker.flows(State::SynRcvd) as usize
     }
-    pub(crate) fn capacity(&self) -> usize {
+
+    pub(crate) const fn capacity(&self) -> usize {
         self.setup.capacity
     }
 
-    fn context(&self, now: Now, v6: bool) -> Context<'_> {
-        let half = self.half_open();
-        let admission = match self.setup.cookies {
-            Cookies::Always => Admission::Cookie,
-            Cookies::Never if half >= self.setup.half_open_limit => Admission::Full,
-            Cookies::Auto if half >= self.setup.half_open_limit / 2 => Admission::Cookie,
-            _ => Admission::Stateful,
+    fn give(&mut self, frame: &[u8]) {
+        let word = match frame::read(frame) {
+            _ if !self.setup.offloads => Checked::Unknown,
+            Ok(_) => Checked::Good,
+            Err(_) => Checked::Bad,
         };
-        Context {
-            now,
-            policy: &self.policy,
-            keys: &self.keys,
-            isn: &self.isn,
-            admission,
-            check_cookies: self.setup.cookies != Cookies::Never,
-            mss: MTU - if v6 { 60 } else { 40 },
-            answer_len: self.answer.len() as u32,
-        }
+        let checksums = RxChecksums { ip: word, l4: word };
+        self.given += u64::from(self.wire.send_checked(0, frame, checksums));
     }
 
-    fn change(
-        &mut self,
-        tuple: &Tuple,
-        mac: [u8; 6],
-        change: &Change,
-        event: Option<Event>,
-    ) -> bool {
-        match change {
-            Change::Keep => {}
-            Change::Open(tcb) => {
-                if self.table.len() >= self.setup.capacity && !self.table.contains_key(tuple) {
-                    let spent = self
-                        .table
-                        .iter()
-                        .find(|(_, (t, _))| matches!(t.state, State::Closed | State::TimeWait))
-                        .map(|(k, _)| *k);
-                    let Some(spent) = spent else { return false };
-                    self.table.remove(&spent);
-                }
-                self.table.insert(*tuple, (*tcb, mac));
-            }
-            Change::Update(tcb) => self.table.get_mut(tuple).unwrap().0 = *tcb,
-            Change::End(_) => drop(self.table.remove(tuple)),
+    fn take(&mut self, out: &mut Vec<Vec<u8>>) {
+        while let Some(frame) = self.wire.receive(0) {
+            self.taken += 1;
+            out.push(frame.bytes().to_vec());
         }
-        if matches!(event, Some(Event::Established { .. })) {
-            self.established += 1;
-        }
-        true
     }
+}
 
-    fn emit(&self, tuple: &Tuple, mac: [u8; 6], reply: &Reply, out: &mut Vec<Vec<u8>>) {
-        let mut buf = vec![0; 1600];
-        let link = Link { src: Mac(SERVER_MAC), dst: Mac(mac), vlan: 0 };
-        let from = reply.payload_offset as usize;
-        let payload = if reply.payload_len == 0 {
-            &[]
-        } else {
-            &self.answer[from..from + reply.payload_len as usize]
-        };
-        let len = emit(&mut buf, &link, tuple, reply, payload, TxChecksums::default()).unwrap();
-        buf.truncate(len);
-        out.push(buf);
-    }
-
-    fn advance(&mut self, now: Now, tuple: &Tuple, out: &mut Vec<Vec<u8>>) {
-        while let Some((tcb, mac)) = self.table.get(tuple).copied() {
-            let Some((reply, next)) = tcb.next_segment(&self.context(now, !tuple.remote.is_v4()))
-            else {
-                return;
-            };
-            self.emit(tuple, mac, &reply, out);
-            self.table.get_mut(tuple).unwrap().0 = next;
-        }
-    }
-
-    fn segment(&mut self, now: Now, frame: &[u8], seg: &Segment, out: &mut Vec<Vec<u8>>) {
-        let cx = self.context(now, !seg.tuple.remote.is_v4());
-        let served = seg.tuple.local_port == service(false).port();
-        let decision: Decision = match self.table.get(&seg.tuple) {
-            Some((tcb, _)) => tcb.decide(seg, &cx),
-            None if served => listen(seg, &cx),
-            None => refuse(seg, &cx),
-        };
-        let mac = frame[6..12].try_into().unwrap();
-        if !self.change(&seg.tuple, mac, &decision.change, decision.event) {
-            return;
-        }
-        if let Verdict::Answer(reply) = decision.verdict {
-            let mut buf = frame.to_vec();
-            buf.resize(1600, 0);
-            let from = reply.payload_offset as usize;
-            let payload = if reply.payload_len == 0 {
-                &[]
-            } else {
-                &self.answer[from..from + reply.payload_len as usize]
-            };
-            let len =
-                answer_in_place(&mut buf, seg, &reply, payload, TxChecksums::default()).unwrap();
-            buf.truncate(len);
-            out.push(buf);
-        }
-        self.advance(now, &seg.tuple, out);
-    }
+fn present(setup: &Setup, now: u64) -> Now {
+    Now::new(now + setup.uptime_ms * 1000, setup.unix_ms + now / 1000)
 }
 
 impl Server for Engine {
     fn turn(&mut self, now: u64, burst: &[Vec<u8>]) -> Vec<Vec<u8>> {
-        let now = Now::new(now + self.setup.uptime_ms * 1000, self.setup.unix_ms + now / 1000);
-        let mut out = Vec::new();
-        let port = PortView { mac: Mac(SERVER_MAC), vlan: 0, index: 0 };
         for frame in burst {
-            if let Ok(Parsed::Tcp(seg)) = parse(frame, &port, RxChecksums::default()) {
-                self.segment(now, frame, &seg, &mut out);
+            self.give(frame);
+        }
+        let mut out = Vec::new();
+        loop {
+            let received = self.worker.turn(present(&self.setup, now));
+            self.take(&mut out);
+            if received == 0 {
+                return out;
             }
         }
-        let due: Vec<Tuple> = self
-            .table
-            .iter()
-            .filter(|(_, (t, _))| t.deadline(&self.policy).is_due(now.tick))
-            .map(|(k, _)| *k)
-            .collect();
-        for tuple in due {
-            let (tcb, mac) = self.table[&tuple];
-            let cx = self.context(now, !tuple.remote.is_v4());
-            let (reply, change, event) = tcb.on_timer(&cx);
-            if let Some(reply) = reply {
-                self.emit(&tuple, mac, &reply, &mut out);
-            }
-            self.change(&tuple, mac, &change, event);
-            self.advance(now, &tuple, &mut out);
-        }
-        out
     }
+
     fn flows(&self) -> usize {
-        self.table.len()
+        self.worker.records() as usize
     }
+
+    /// No buffer is lost, verdicts add up to the frames, and flows to their ends.
     fn audit(&mut self) -> Vec<String> {
-        Vec::new()
+        let stats = self.stats();
+        let count = |counter| stats.counter(counter);
+        let sum =
+            |counters: &[Counter]| counters.iter().map(|&counter| count(counter)).sum::<u64>();
+        let service = &stats.services[0];
+        let verdicts =
+            [Counter::Answered, Counter::Reflected, Counter::Delivered, Counter::Dropped];
+        let books = [
+            ("buffers", self.wire.total_buffers() as u64, self.wire.free_buffers() as u64),
+            ("frames in", self.given, count(Counter::Received)),
+            ("frames out", self.taken, count(Counter::Sent)),
+            ("verdicts", count(Counter::Received), sum(&verdicts)),
+            (
+                "sent",
+                sum(&[Counter::Sent, Counter::Refused]),
+                sum(&[Counter::Answered, Counter::Reflected, Counter::Generated]),
+            ),
+            ("drops", sum(&[Counter::Dropped, Counter::Refused]), stats.drops.iter().sum()),
+            (
+                "handshakes",
+                service.counter(ServiceCounter::Started),
+                service.counter(ServiceCounter::Completed) + service.failed.iter().sum::<u64>(),
+            ),
+            ("ends", service.counter(ServiceCounter::Completed), service.ended.iter().sum()),
+        ];
+        let wrong = books.iter().filter(|(_, left, right)| left != right);
+        wrong
+            .map(|(what, left, right)| format!("{what}: {left} is not {right}: {stats:?}"))
+            .collect()
     }
 }

@@ -124,6 +124,20 @@ fn data_outside_the_window_or_of_the_past_is_not_taken() {
     }
 }
 
+/// Challenge ACKs are limited, so that they cannot be used to amplify or to count (RFC 5961 §7).
+#[test]
+fn challenges_are_limited() {
+    for mut world in worlds() {
+        let mut hand = Hand::new(0, true);
+        hand.connect(&mut world);
+        let mut rst = hand.segment(&world, RST, b"");
+        rst.seq = rst.seq.wrapping_add(10);
+        let answered: usize = (0..5000).map(|_| world.inject(&rst).len()).sum();
+        assert!(answered < 2500, "{answered} challenges for 5000 RSTs");
+        survives(hand, &mut world);
+    }
+}
+
 /// RFC 9293 §3.10.7.1: a RST is never answered; a stray gets nothing or a RST with the right numbers.
 #[test]
 fn strays_open_and_end_nothing() {
