@@ -130,6 +130,17 @@ impl Tcb {
     /// The drain deadline: this flow ends now.
     #[must_use]
     pub fn drained(&self, cx: &Context<'_>) -> TimerOutcome {
-        (self.abort(cx), Change::End(End::Drained), Some(Event::Ended(End::Drained)))
+        let event = match self.state {
+            State::SynRcvd => Event::HandshakeFailed(End::Drained),
+            State::Closed
+            | State::Established
+            | State::FinWait1
+            | State::FinWait2
+            | State::CloseWait
+            | State::Closing
+            | State::LastAck
+            | State::TimeWait => Event::Ended(End::Drained),
+        };
+        (self.abort(cx), Change::End(End::Drained), Some(event))
     }
 }
