@@ -16,7 +16,6 @@ const LIBRARIES: &[&str] = &["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool"]
 const FUNCTIONS: &[&str] = &[
     "usher_.*",
     "rte_dev_probe",
-    "rte_dev_remove",
     "rte_eal_cleanup",
     "rte_eal_init",
     "rte_eth_allmulticast_enable",
