@@ -111,6 +111,9 @@ fn look_up(c: &mut Criterion) {
     let work = Work::new();
     let mut clients = Clients::new(10_000);
     group.bench_function("generate", |b| b.iter(|| black_box(clients.burst())));
+    group.bench_function("work", |b| {
+        b.iter(|| black_box(clients.burst()).each_ref().map(|t| work.on(t, &Tcb::default())));
+    });
     for (name, flows) in [("10k", 10_000), ("10M", if smoke() { 20_000 } else { 10_000_000 })] {
         let (table, mut clients) = (filled(flows), Clients::new(flows));
         group.bench_function(format!("{name}/one_at_a_time"), |b| {

@@ -66,7 +66,8 @@ impl Directory {
             return None;
         }
         let other = &self.buckets[self.other(home, tag)];
-        other.matches(tag).find(|&index| is_it(index)).or_else(|| self.find_stashed(tag, is_it))
+        let found = other.matches(tag).find(|&index| is_it(index));
+        if found.is_some() || self.stash.is_empty() { found } else { self.find_stashed(tag, is_it) }
     }
 
     #[cold]

@@ -109,7 +109,7 @@ impl Table {
     #[inline]
     #[must_use]
     pub fn find(&self, hash: u64, tuple: &Tuple) -> Option<Index> {
-        self.directory.find(hash, |index| self.hot[index as usize].tuple == *tuple).map(Index)
+        self.directory.find(hash, |index| self.hot[index as usize].is(tuple)).map(Index)
     }
 
     /// Adds a flow whose name is not in the table; `hash` is that of its tuple. It has no timer yet.
