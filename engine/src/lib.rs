@@ -1,5 +1,7 @@
 //! Handshake offload engine.
 
+#![deny(unsafe_code)]
+
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -15,6 +15,9 @@ use super::memory::{filled, prefetch};
 /// into a full table moves one entry on average; at 10, insertions begin to wander.
 const FILL: usize = 9;
 
+/// Memory for an entry, rounded up.
+pub(super) const BYTES_AN_ENTRY: usize = size_of::<Bucket>().div_ceil(FILL);
+
 /// Buckets beyond need, so that small tables have choices too.
 const SPARE: usize = 8;
 

@@ -1,6 +1,7 @@
 //! Memory on huge pages, and prefetching: the flow table's only `unsafe`.
 //!
 //! Both are hints. A table without them answers the same, more slowly.
+#![allow(unsafe_code, reason = "advice about pages, and prefetch instructions")]
 
 use std::ffi::c_void;
 

@@ -7,7 +7,7 @@ use usher_proto::time::Tick;
 use usher_proto::wire::{Mac, Tuple};
 use zerocopy::IntoBytes;
 
-use super::directory::Directory;
+use super::directory::{BYTES_AN_ENTRY, Directory};
 use super::id::{FlowId, Index};
 use super::list::List;
 use super::memory::{filled, prefetch};
@@ -305,6 +305,9 @@ impl Table {
         }
     }
 }
+
+/// P9: at most 192 bytes a flow, even when each of a spliced flow's two names has an entry.
+const _: () = assert!(size_of::<Hot>() + size_of::<Cold>() + 2 * BYTES_AN_ENTRY <= 192);
 
 /// Whether flows in `state` are in a list, in order of age.
 const fn gives_way(state: State) -> bool {

@@ -134,6 +134,28 @@ fn only_the_wrapper_names_raw_dpdk() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+/// The engine's only files with `unsafe`: what can be said in no other way, and nothing but hints, calls
+/// and instructions.
+const UNSAFE: &[&str] =
+    &["engine/src/cli/check/ethtool.rs", "engine/src/clock.rs", "engine/src/flow/memory.rs"];
+
+/// The compiler forbids it in the protocol and denies it in the engine; this keeps the exceptions few.
+#[test]
+fn unsafe_stays_in_its_few_files() {
+    let root_says = |root: &str, what| {
+        sources(root)
+            .iter()
+            .any(|source| source.path.ends_with("src/lib.rs") && source.text.contains(what))
+    };
+    assert!(root_says("engine/proto/src", "#![forbid(unsafe_code)]"));
+    assert!(root_says("engine/src", "#![deny(unsafe_code)]"));
+    let excepted = |source: &Source| source.text.contains("allow(unsafe_code");
+    let mut found: Vec<PathBuf> =
+        sources("engine/src").into_iter().filter(excepted).map(|source| source.path).collect();
+    found.sort();
+    assert_eq!(found, UNSAFE.iter().map(PathBuf::from).collect::<Vec<_>>());
+}
+
 /// Pieces are joined here so that this file does not find itself.
 const UNWANTED: &[(&str, &str)] = &[
     (concat!("todo", "!("), "unfinished"),

@@ -1,5 +1,6 @@
 //! The two questions to the kernel that have no file: an interface's name, and whether it leaves
 //! checksums of what it sends to the device.
+#![allow(unsafe_code, reason = "an ioctl that no crate of ours wraps")]
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
