@@ -44,6 +44,18 @@ net_up() {
     client ip link set c0 up
     server ip link set lo up
     server ip link set e0 up
+    wait_for "the carrier of e0" server grep -qx up /sys/class/net/e0/operstate
+}
+
+# wait_for WHAT COMMAND...: until the command succeeds, fifteen seconds at most.
+wait_for() {
+    local what=$1 tries
+    shift
+    for ((tries = 0; tries < 150; tries++)); do
+        ! "$@" || return 0
+        sleep 0.1
+    done
+    die "waited in vain for $what"
 }
 
 offloads_off() { "$1" ethtool -K "$2" tx off tso off gso off gro off >/dev/null 2>&1; }
@@ -79,15 +91,14 @@ usher_up() {
     background ip netns exec "$NET_SERVER" "$1" run -c "$WORKDIR/demo.toml" \
         >"$WORKDIR/usher.out" 2>"$WORKDIR/usher.err"
     USHER_PID=$LAST
-    local tries
-    for ((tries = 0; tries < 150; tries++)); do
-        ! grep -qx 'usher ready' "$WORKDIR/usher.out" || return 0
-        kill -0 "$USHER_PID" 2>/dev/null || break
-        sleep 0.1
-    done
-    sed 's/^/  usher: /' "$WORKDIR/usher.err" >&2
-    die "usher did not become ready"
+    wait_for "usher to be ready" ready_or_gone
+    kill -0 "$USHER_PID" 2>/dev/null || {
+        sed 's/^/  usher: /' "$WORKDIR/usher.err" >&2
+        die "usher did not become ready"
+    }
 }
+
+ready_or_gone() { grep -qx 'usher ready' "$WORKDIR/usher.out" || ! kill -0 "$USHER_PID" 2>/dev/null; }
 
 # The last core that this process may use: the first is where everything else is busy, and a container may have neither.
 last_core() { sed -n 's/^Cpus_allowed_list:.*[^0-9]\([0-9]*\)$/\1/p' /proc/self/status; }
