@@ -78,7 +78,7 @@ where
         cores: &[Option<usize>],
     ) -> Result<Self, PortError> {
         let clock = SystemClock::start();
-        let keyring = keyring(&plan.handshake, &clock)?;
+        let keyring = keyring(&plan.handshake)?;
         let stations: Vec<_> =
             ports.iter().map(|port| Station { mac: port.mac(), mtu: port.mtu() }).collect();
         let view = Arc::new(View::new(plan, &stations, keyring));
@@ -246,7 +246,7 @@ fn shares<P: Port>(
 }
 
 /// The keys of this process: from the secret file, else random.
-fn keyring(plan: &HandshakePlan, clock: &SystemClock) -> Result<Keyring, PortError> {
+fn keyring(plan: &HandshakePlan) -> Result<Keyring, PortError> {
     let Some(file) = &plan.secret else {
         let mut bytes = [0; 32];
         getrandom::fill(&mut bytes)?;
@@ -260,11 +260,8 @@ fn keyring(plan: &HandshakePlan, clock: &SystemClock) -> Result<Keyring, PortErr
     let secret = Secret::from_bytes(file.current);
     let mut cookies = Keys::new(&secret);
     if let Some((epoch, next)) = &file.next {
-        let mut clock = *clock;
-        let present = clock.now().epoch;
-        cookies
-            .rotate(&Secret::from_bytes(*next), *epoch, present)
-            .map_err(|_| format!("the next secret holds from epoch {epoch}, and now is {present}: it must name a later one"))?;
+        // a file stays as it is after its second secret has come into force, and means the same
+        cookies.rotate(&Secret::from_bytes(*next), *epoch, epoch.wrapping_sub(1))?;
     }
     Ok(Keyring { cookies, shared: true, isn: IsnKey::new(&secret) })
 }

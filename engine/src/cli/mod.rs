@@ -2,6 +2,7 @@
 //! configuration error.
 
 mod check;
+mod reload;
 mod run;
 mod stats;
 

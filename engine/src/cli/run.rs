@@ -1,14 +1,196 @@
 //! `usher run`: from a plan to a running engine, and back.
+//!
+//! Nothing is said on standard output but `usher ready`, once every port is polled, and the table at the
+//! end; the log goes to standard error. The first SIGINT or SIGTERM drains, the second ends at once,
+//! SIGHUP reads the configuration again.
 
+use std::error::Error;
+use std::io::IsTerminal;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
-use super::{FAILED, MISUSED, complain, load};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::iterator::Signals;
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
 
-/// Runs until a signal; returns the exit code.
+use super::reload::reload;
+use super::{DONE, FAILED, MISUSED, complain, load, say};
+use crate::config::{Plan, Topology};
+use crate::control::{ControlSocket, HttpServer, exit_table};
+use crate::engine::Engine;
+use crate::port::{Port, PortError};
+
+/// How often the main thread looks for signals and for the end of a drain. Longer is felt at exit;
+/// shorter wakes a core that others may need.
+const WATCH: Duration = Duration::from_millis(20);
+
+/// Runs the engine of `file` until it is told to stop; returns the exit code.
 pub(super) fn run(file: &Path) -> u8 {
-    if load(file).is_err() {
-        return MISUSED;
+    let Ok(plan) = load(file) else { return MISUSED };
+    log();
+    // from here on a signal waits until the engine can obey it
+    let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]);
+    let outcome = signals.map_err(Into::into).and_then(|mut signals| {
+        let cores = plan.engine.cores.resolve(&Topology::read())?;
+        plan.notices.iter().for_each(|notice| warn!("{notice}"));
+        let ports = open(&plan, &cores)?;
+        let cores: Vec<_> = cores.into_iter().map(Some).collect();
+        serve(&plan, file, ports, &cores, || signals.pending().next())
+    });
+    outcome.unwrap_or_else(|cause| {
+        complain(&cause.to_string());
+        FAILED
+    })
+}
+
+/// The log, on standard error; `USHER_LOG` says how much of it (`info`, `debug`, `usher=trace`).
+fn log() {
+    let filter = EnvFilter::try_from_env("USHER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let colours = std::io::stderr().is_terminal();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
+    // a log that is there already is as good
+    let _ = log.with_writer(std::io::stderr).try_init();
+}
+
+/// Opens the ports of the plan, in its order. Without DPDK the configuration refuses every device
+/// before this is reached.
+fn open(_: &Plan, _: &[usize]) -> Result<Vec<crate::port::memory::MemoryPort>, PortError> {
+    Err("this build of usher has no DPDK; build it with its default features".into())
+}
+
+/// Starts the engine and its servers and watches them; `signal` returns the next one that has come.
+fn serve<P: Port + 'static>(
+    plan: &Plan,
+    file: &Path,
+    ports: Vec<P>,
+    cores: &[Option<usize>],
+    mut signal: impl FnMut() -> Option<i32>,
+) -> Result<u8, Box<dyn Error + Send + Sync>> {
+    let engine = Engine::start(plan, ports, cores)?;
+    let socket = &plan.engine.control_socket;
+    let control = ControlSocket::listen(socket, engine.source())
+        .map_err(|cause| format!("control socket {}: {cause}", socket.display()))?;
+    let metrics = plan.metrics.map(|address| {
+        HttpServer::listen(address, engine.source())
+            .map_err(|cause| format!("metrics.listen {address}: {cause}"))
+    });
+    let metrics = metrics.transpose()?;
+    announce(&engine.source().snapshot(), metrics.as_ref());
+    say("usher ready");
+    let code = watch(&engine, plan, file, &mut signal);
+    drop((control, metrics));
+    say(&exit_table(&engine.stats()));
+    Ok(code)
+}
+
+fn announce(snapshot: &crate::stats::Snapshot, metrics: Option<&HttpServer>) {
+    for port in snapshot.ports.iter().filter(|port| !port.link_up) {
+        warn!("the link of port `{}` is down: /readyz fails until it is up", port.name);
     }
-    complain("the engine is not part of this build yet");
-    FAILED
+    for (number, worker) in snapshot.workers.iter().enumerate() {
+        info!("worker {number} polls on core {}", worker.core);
+    }
+    if let Some(address) = metrics.and_then(HttpServer::address) {
+        info!("metrics at http://{address}/metrics");
+    }
+}
+
+/// Obeys signals until the workers have ended; returns the exit code.
+fn watch<P: Port + 'static>(
+    engine: &Engine<P>,
+    plan: &Plan,
+    file: &Path,
+    signal: &mut impl FnMut() -> Option<i32>,
+) -> u8 {
+    let mut draining = false;
+    while !engine.is_finished() {
+        match signal() {
+            Some(SIGHUP) => reload(plan, file),
+            Some(_) if draining => {
+                warn!("a second signal: ending at once");
+                return FAILED;
+            }
+            Some(_) => {
+                draining = true;
+                let limit = plan.engine.drain_timeout;
+                info!("draining, for at most {}", humantime::format_duration(limit));
+                engine.drain(limit);
+            }
+            None => std::thread::park_timeout(WATCH),
+        }
+    }
+    if !draining {
+        error!("every worker has ended by itself");
+    }
+    if draining { DONE } else { FAILED }
+}
+
+#[cfg(test)]
+mod tests {
+    use usher_proto::testing::{OUR_MAC, tcp};
+
+    use super::*;
+    use crate::port::memory::{self, Options};
+
+    /// A plan whose control socket is in a directory of the test's own.
+    fn plan(name: &str) -> Plan {
+        let socket =
+            std::env::temp_dir().join(format!("usher-run-{}-{name}.sock", std::process::id()));
+        let text = format!(
+            "[engine]\ncores = [0]\ndrain_timeout = \"1h\"\ncontrol_socket = {socket:?}\n[flow_table]\ncapacity = 64\n\
+             [[port]]\nname = \"wan\"\ndevice = \"net_null0\"\n[[service]]\nname = \"a\"\n\
+             listen = [\"10.10.0.10:80\"]\nkind = \"respond\"\nresponse = \"a\"\n[metrics]\nlisten = \"127.0.0.1:0\"\n"
+        );
+        Plan::parse(&text, Path::new("usher.toml")).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    #[test]
+    fn a_signal_drains_and_exits_0() {
+        let plan = plan("drains");
+        let (port, _wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
+        let mut signals = vec![SIGTERM, SIGHUP].into_iter().rev();
+        let code = serve(&plan, Path::new("nowhere.toml"), vec![port], &[None], || signals.next());
+        assert_eq!(code.unwrap(), DONE);
+        assert!(!plan.engine.control_socket.exists());
+    }
+
+    /// A connection that does not finish holds the drain up; the second signal does not wait for it.
+    #[test]
+    fn a_second_signal_ends_at_once() {
+        let plan = plan("twice");
+        let (port, wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
+        assert!(wire.send(0, &tcp().from("10.10.0.1:4000").to("10.10.0.10:80").syn(1).build()));
+        let mut asked = 0;
+        let signal = || {
+            // the SYN-ACK is out before the first signal
+            while asked == 0 && !has_tcp(&wire) {
+                std::thread::yield_now();
+            }
+            asked += 1;
+            (asked == 1 || asked == 4).then_some(SIGINT)
+        };
+        let code = serve(&plan, Path::new("nowhere.toml"), vec![port], &[None], signal);
+        assert_eq!(code.unwrap(), FAILED);
+    }
+
+    fn has_tcp(wire: &memory::Wire) -> bool {
+        use crate::port::Frame;
+        wire.receive(0).is_some_and(|frame| frame.bytes().get(12..14) == Some(&[8, 0]))
+    }
+
+    #[test]
+    fn a_socket_that_cannot_be_made_is_an_error() {
+        let mut plan = plan("occupied");
+        std::fs::write(&plan.engine.control_socket, "in the way").unwrap();
+        let (port, _wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
+        let error = serve(&plan, Path::new("x"), vec![port], &[None], || None).unwrap_err();
+        assert!(error.to_string().contains("no socket is in its place"), "{error}");
+        std::fs::remove_file(&plan.engine.control_socket).unwrap();
+        plan.metrics = Some("192.0.2.1:1".parse().unwrap());
+        let (port, _wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
+        let error = serve(&plan, Path::new("x"), vec![port], &[None], || None).unwrap_err();
+        assert!(error.to_string().starts_with("metrics.listen 192.0.2.1:1:"), "{error}");
+    }
 }
