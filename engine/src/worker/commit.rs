@@ -2,10 +2,12 @@
 
 #![forbid(unsafe_code)]
 
+use usher_proto::neighbor::Lookup;
 use usher_proto::tcp::{State, Tcb};
 use usher_proto::verdict::{Change, Decision, End, Event, Reason, Verdict};
 use usher_proto::wire::{Link, Mac, Reply, Segment, Tuple};
 
+use super::egress::{NoBuffer, redirect};
 use super::turn::{Turn, payload_of};
 use crate::flow::{Index, NewFlow};
 use crate::port::QueuePair;
@@ -13,6 +15,11 @@ use crate::stats::ServiceCounter;
 
 /// Segments that one flow may send in a row before others have their turn: two initial windows of 10.
 const SEND_BUDGET: usize = 20;
+
+/// How long a peer's own frames show where it is, in ms; after that its next hop is resolved like
+/// anybody else's, so that what ends an idle flow reaches a peer that has moved. RFC 4861 §10 has half of
+/// it, which would make the last repeated SYN-ACK, after 31 s, wait for an answer to a question.
+const CONFIRMED_MS: u32 = 60_000;
 
 /// A segment with what the worker knows of it.
 pub(super) struct Arrival<'s> {
@@ -117,21 +124,25 @@ impl<Q: QueuePair> Turn<'_, Q> {
         }
     }
 
-    /// Sends what the flow may send now, within a budget, and sets its timer.
+    /// Sends what the flow may send now, within a budget, and sets its timer. What finds no buffer, or
+    /// exceeds the budget, is looked at again in the next slot.
     #[inline]
     pub(super) fn advance(&mut self, index: Index) {
         let tuple = *self.flows.tuple(index);
         let cx = self.context(Some(self.flows.service(index)), &tuple);
-        for _ in 0..SEND_BUDGET {
-            let Some((reply, next)) = self.flows.tcb(index).next_segment(&cx) else { break };
-            // What finds no buffer counts as lost: its timer sends it again.
-            self.flows.store(index, &next);
-            if !self.generate(index, &tuple, &reply) {
+        let mut tcb = *self.flows.tcb(index);
+        let mut left = SEND_BUDGET;
+        while let Some((reply, next)) = tcb.next_segment(&cx) {
+            if left == 0 || !self.generate(index, &tuple, &reply) {
+                self.flows.schedule(index, self.now.tick.after(1));
                 break;
             }
+            (tcb, left) = (next, left - 1);
         }
-        let due = self.flows.tcb(index).deadline(cx.policy);
-        self.flows.schedule(index, due);
+        if left < SEND_BUDGET {
+            self.flows.store(index, &tcb);
+        }
+        self.flows.schedule(index, tcb.deadline(cx.policy));
     }
 
     /// Sends a segment that answers no frame, to where the flow's frames come from. Whether there was a
@@ -141,13 +152,35 @@ impl<Q: QueuePair> Turn<'_, Q> {
         let wire = &self.view.ports[port].wire;
         let link = Link { src: wire.mac, dst: self.flows.peer(index), vlan: wire.vlan };
         let payload = payload_of(self.view.answer(self.flows.service(index)), reply);
+        let silence = self.now.tick.since(self.flows.tcb(index).heard_at);
         let Some(egress) = self.links[port].as_mut() else { return false };
         match egress.generate(&link, tuple, reply, payload, self.tally) {
-            Ok(frame) => {
+            Ok(frame) if silence < CONFIRMED_MS => egress.push_generated(frame, self.tally),
+            Ok(frame) => self.resolve(port, tuple, frame),
+            Err(NoBuffer) => return false,
+        }
+        true
+    }
+
+    /// Sends a frame to the next hop towards its destination, once that is known; where the plan does
+    /// not say which that is, to where the peer was last heard.
+    #[cold]
+    fn resolve(&mut self, port: usize, tuple: &Tuple, frame: Q::Frame) {
+        let Some(egress) = self.links[port].as_mut() else { return };
+        let Some((hop, _)) = self.view.ports[port].next_hop(&tuple.remote) else {
+            return egress.push_generated(frame, self.tally);
+        };
+        match egress.neighbours.lookup(&hop, frame, self.now.tick) {
+            Lookup::Known(mac, mut frame) => {
+                redirect(&mut frame, mac);
                 egress.push_generated(frame, self.tally);
-                true
             }
-            Err(_) => false,
+            Lookup::Full(frame) => egress.push_generated(frame, self.tally),
+            Lookup::Held(None) => {}
+            Lookup::Held(Some(oldest)) => {
+                egress.recycle(oldest);
+                self.tally.drop_reason(Reason::NoNextHop, 1);
+            }
         }
     }
 

@@ -3,12 +3,16 @@
 
 #![forbid(unsafe_code)]
 
+use usher_proto::neighbor::Cache;
 use usher_proto::verdict::Reason;
-use usher_proto::wire::{Flags, Link, Reply, Segment, Tuple, TxChecksums};
+use usher_proto::wire::{Flags, Link, Mac, Reply, Segment, Tuple, TxChecksums};
 use usher_proto::wire::{answer_in_place, emit, header_lens};
 
 use crate::port::{Burst, Frame, QueuePair};
 use crate::stats::{Counter, PortCounter, Tally};
+
+/// Next hops that a worker resolves on a port at the same time.
+const NEIGHBOURS: usize = 64;
 
 /// A frame could not be written or there was no buffer for it.
 #[derive(Debug)]
@@ -24,13 +28,15 @@ pub(super) struct Egress<Q: QueuePair> {
     /// Buffers of frames that are done with: used for what is generated, freed together at the end.
     spare: Burst<Q::Frame>,
     checksums: TxChecksums,
+    /// Next hops of frames that answer none, and what waits for them.
+    pub(super) neighbours: Cache<Q::Frame, NEIGHBOURS>,
 }
 
 impl<Q: QueuePair> Egress<Q> {
     pub(super) fn new(port: usize, queue: Q) -> Self {
         let checksums = queue.tx_checksums();
         let (out, spare) = (Burst::new(), Burst::new());
-        Self { queue, port, out, spare, checksums }
+        Self { queue, port, out, spare, checksums, neighbours: Cache::default() }
     }
 
     /// Turns `frame`, which held `seg`, into `reply` and sends it; gives it back if it has no room.
@@ -82,22 +88,19 @@ impl<Q: QueuePair> Egress<Q> {
         }
     }
 
-    /// Writes whatever `write` writes (it returns the length) into a buffer of its own.
-    pub(super) fn generate_with<E>(
+    /// Sends whatever `write` writes (it returns the length), if there is a buffer.
+    pub(super) fn write<E>(
         &mut self,
         tally: &mut Tally,
         write: impl FnOnce(&mut [u8]) -> Result<usize, E>,
-    ) -> Result<Q::Frame, NoBuffer> {
-        let mut frame = self.buffer(tally)?;
+    ) {
+        let Ok(mut frame) = self.buffer(tally) else { return };
         match write(frame.room()) {
             Ok(len) => {
                 frame.set_len(len);
-                Ok(frame)
+                self.push_generated(frame, tally);
             }
-            Err(_) => {
-                self.recycle(frame);
-                Err(NoBuffer)
-            }
+            Err(_) => self.recycle(frame),
         }
     }
 
@@ -174,6 +177,13 @@ impl<Q: QueuePair> Egress<Q> {
             let (l2, l3) = header_lens(tuple);
             frame.request_tx_checksums(self.checksums, l2, l3, tuple.local.is_v4());
         }
+    }
+}
+
+/// Addresses a frame that is ready to another station.
+pub(super) fn redirect(frame: &mut impl Frame, to: Mac) {
+    if let Some(destination) = frame.room().first_chunk_mut() {
+        *destination = to.0;
     }
 }
 

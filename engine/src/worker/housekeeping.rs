@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 use arrayvec::ArrayVec;
-use usher_proto::neighbor::announce;
 use usher_proto::tcp::State;
 use usher_proto::time::{Now, Tick};
 
@@ -60,6 +59,7 @@ impl Chores {
         self.next_us = turn.now.us + PAUSE_US;
         turn.tally.add(Counter::Housekeeping, 1);
         turn.expire(TIMER_BUDGET);
+        turn.ask_neighbours();
         if self.announcements > 0 && self.announce_at.is_due(turn.now.tick) {
             self.announcements -= 1;
             self.announce_at = turn.now.tick.after(ANNOUNCE_EVERY);
@@ -84,20 +84,5 @@ impl Chores {
         batch.into_iter().for_each(|index| turn.reset(index));
         let next = from + RESET_BATCH as u32;
         self.reset_from = if next >= turn.flows.capacity() { 0 } else { next };
-    }
-}
-
-impl<Q: QueuePair> Turn<'_, Q> {
-    /// Tells each link where our addresses are now.
-    fn announce(&mut self) {
-        for (side, link) in self.view.ports.iter().zip(self.links.iter_mut()) {
-            let Some(link) = link else { continue };
-            for addr in &side.announced {
-                let frame = link.generate_with(self.tally, |room| announce(room, &side.wire, addr));
-                if let Ok(frame) = frame {
-                    link.push_generated(frame, self.tally);
-                }
-            }
-        }
     }
 }

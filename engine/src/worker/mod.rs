@@ -12,11 +12,13 @@
 //! | `limiter` | how many RSTs and challenge ACKs go out |
 //! | `egress` | the way out of a port |
 //! | `turn` | one burst, front to back |
+//! | `around` | ARP, neighbour discovery, echo: answers, questions, announcements |
 //! | `commit` | what a decision does to the table, and what timers do |
 //! | `housekeeping` | timers, announcements, drain, counts |
 
 #![forbid(unsafe_code)]
 
+mod around;
 mod commit;
 mod egress;
 mod gate;

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use usher_proto::cookie::{IsnKey, Keys, Secret};
 use usher_proto::tcp::{Policy, State};
-use usher_proto::testing::{OUR_MAC, TcpFrame, TcpRead, read_tcp, tcp};
+use usher_proto::testing::{CLIENT_MAC, OUR_MAC, TcpFrame, TcpRead, arp, read_arp, read_tcp, tcp};
 use usher_proto::verdict::{End, Reason};
-use usher_proto::wire::Flags;
+use usher_proto::wire::{Flags, Mac};
 
 use super::*;
 use crate::clock::{Clock, FakeClock};
 use crate::config::{Cookies, HandshakePlan, PortPlan, Prefix, ServiceKind, ServicePlan};
-use crate::port::Port;
 use crate::port::memory::{self, MemoryQueue, Options, Wire};
+use crate::port::{Frame, Port};
 use crate::stats::ServiceCounter;
 
 const ANSWER: &[u8] = b"HTTP/1.0 200 OK\r\n\r\nhello";
@@ -58,17 +58,21 @@ fn port_plan() -> PortPlan {
     }
 }
 
-fn service_plan() -> ServicePlan {
+fn service_plan(answer: &[u8]) -> ServicePlan {
     ServicePlan {
         name: "hello".into(),
         listen: vec![VIP.parse().unwrap(), "[fd00::10]:80".parse().unwrap()],
         port: 0,
-        kind: ServiceKind::Respond(ANSWER.into()),
+        kind: ServiceKind::Respond(answer.into()),
     }
 }
 
 impl Bench {
     fn new(setup: &Setup) -> Self {
+        Self::with(setup, ANSWER)
+    }
+
+    fn with(setup: &Setup, answer: &[u8]) -> Self {
         let (mut port, wire) = memory::new("wan", &Options { mac: OUR_MAC, ..setup.options });
         let station = Station { mac: port.mac(), mtu: port.mtu() };
         let secret = Secret::from_bytes([7; 32]);
@@ -79,7 +83,7 @@ impl Bench {
             half_open_limit: setup.half_open_limit,
             secret: None,
         };
-        let services = [service_plan()];
+        let services = [service_plan(answer)];
         let view =
             View::of(Policy::default(), &handshake, &[port_plan()], &services, &[station], keyring);
         let queues = port.start().unwrap().into_iter().map(Some).collect();
@@ -115,7 +119,6 @@ impl Bench {
     }
 
     fn replies(&mut self) -> Vec<TcpRead> {
-        use crate::port::Frame;
         std::iter::from_fn(|| self.wire.receive(0)).map(|frame| read_tcp(frame.bytes())).collect()
     }
 
@@ -300,18 +303,67 @@ fn a_drain_takes_no_syn_lets_flows_finish_and_resets_what_is_left() {
     bench.assert_balanced();
 }
 
-#[test]
-fn an_idle_flow_ends_by_reset() {
+/// An established flow that was idle for so long that where its peer is has to be asked for.
+fn idle() -> (Bench, u32) {
     let mut bench = Bench::new(&Setup::default());
     let iss = bench.shake(40000, 5);
     bench.ask(&client(40000).ack(6, iss.wrapping_add(1)));
     bench.wait_ms(300_100);
-    let replies = bench.replies();
-    assert_eq!(
-        (replies.len(), replies[0].flags.has(Flags::RST), replies[0].seq),
-        (1, true, iss.wrapping_add(1))
-    );
+    let question = bench.wire.receive(0).expect("a question");
+    let question = read_arp(question.bytes());
+    assert_eq!((question.op, question.dst_mac), (1, Mac::BROADCAST));
+    assert_eq!(question.sender, (OUR_MAC, "10.10.0.2".parse().unwrap()));
+    assert_eq!(question.target.1.to_string(), "10.10.0.1");
     assert_eq!(bench.worker.records(), 0);
+    (bench, iss)
+}
+
+/// The RST goes to where the peer is now (RFC 4861 §7.2.2, RFC 826).
+#[test]
+fn an_idle_flow_ends_by_reset_to_the_resolved_next_hop() {
+    let moved = Mac([2, 9, 9, 9, 9, 9]);
+    let (mut bench, iss) = idle();
+    let reply = arp().sender("10.10.0.1").target("10.10.0.2").sender_mac(moved).reply_to(OUR_MAC);
+    assert!(bench.wire.send(0, &reply.build()));
+    bench.turn();
+    let replies = bench.replies();
+    assert_eq!((replies.len(), replies[0].dst_mac), (1, moved));
+    assert_eq!((replies[0].flags.has(Flags::RST), replies[0].seq), (true, iss.wrapping_add(1)));
+    bench.assert_balanced();
+}
+
+/// Without an answer it goes to where the peer was last heard.
+#[test]
+fn an_idle_flow_ends_by_reset_also_where_nobody_answers() {
+    let (mut bench, iss) = idle();
+    for _ in 0..2 {
+        bench.wait_ms(1000);
+        assert_eq!(read_arp(bench.wire.receive(0).expect("again").bytes()).op, 1);
+    }
+    bench.wait_ms(1000);
+    let replies = bench.replies();
+    assert_eq!((replies.len(), replies[0].dst_mac), (1, CLIENT_MAC));
+    assert_eq!((replies[0].flags.has(Flags::RST), replies[0].seq), (true, iss.wrapping_add(1)));
+    bench.assert_balanced();
+}
+
+/// A wide window lets more segments go than one slot's budget; none waits for a timer of seconds.
+#[test]
+fn what_exceeds_the_budget_or_finds_no_buffer_follows_in_the_next_slot() {
+    let options = Options { buffers: 10, ..Options::default() };
+    let answer = vec![b'x'; 60_000];
+    let mut bench = Bench::with(&Setup { options, ..Setup::default() }, &answer);
+    let iss = bench.shake(40000, 5);
+    let held: Vec<_> = std::iter::from_fn(|| bench.wire.alloc()).take(7).collect();
+    bench.send(&client(40000).ack(6, iss.wrapping_add(1)).payload(b"GET /").window(60_000));
+    bench.turn();
+    let first = bench.replies().len();
+    assert!((1..10).contains(&first), "{first}");
+    assert!(bench.worker.stats().counter(Counter::Withheld) > 0);
+    drop(held);
+    bench.wait_ms(10);
+    assert_eq!(first + bench.replies().len(), 10, "an initial window of ten (RFC 6928 §2)");
+    bench.assert_balanced();
 }
 
 #[test]

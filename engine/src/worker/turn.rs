@@ -6,7 +6,6 @@
 #![forbid(unsafe_code)]
 
 use arrayvec::ArrayVec;
-use usher_proto::neighbor;
 use usher_proto::tcp::{Context, State, listen, refuse};
 use usher_proto::time::Now;
 use usher_proto::verdict::{CookieUse, Decision, Reason, Verdict};
@@ -173,28 +172,12 @@ impl<Q: QueuePair> Turn<'_, Q> {
         }
     }
 
-    /// ARP, neighbour discovery and echo.
-    fn neighbour(&mut self, port: usize, mut frame: Q::Frame, parsed: &Parsed) {
-        let side = &self.view.ports[port];
-        let outcome = neighbor::answer(parsed, frame.room(), &side.wire, |addr| side.is_ours(addr));
-        match outcome.verdict {
-            Verdict::Reflect | Verdict::Answer(_) => {
-                let Some(link) = self.links[port].as_mut() else { return };
-                frame.set_len(outcome.len);
-                link.push(frame, self.tally);
-                self.tally.add(Counter::Reflected, 1);
-            }
-            Verdict::Deliver => self.deliver(port, frame),
-            Verdict::Drop(reason) => self.discard(port, frame, reason),
-        }
-    }
-
-    fn deliver(&mut self, port: usize, frame: Q::Frame) {
+    pub(super) fn deliver(&mut self, port: usize, frame: Q::Frame) {
         self.tally.add(Counter::Delivered, 1);
         self.recycle(port, frame);
     }
 
-    fn discard(&mut self, port: usize, frame: Q::Frame, reason: Reason) {
+    pub(super) fn discard(&mut self, port: usize, frame: Q::Frame, reason: Reason) {
         self.count_drop(reason);
         self.recycle(port, frame);
     }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -13,7 +14,7 @@ use usher_proto::cookie::{IsnKey, Keys};
 use usher_proto::tcp::Policy;
 use usher_proto::wire::{Addr, Mac, PortView, Tuple};
 
-use crate::config::{Cookies, HandshakePlan, Plan, PortPlan, ServicePlan};
+use crate::config::{Cookies, HandshakePlan, Plan, PortPlan, Prefix, ServicePlan};
 
 /// What a started port is on its link, beside what the plan says of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -57,6 +58,8 @@ pub(super) struct PortSide {
     ours: HashSet<Addr, RandomState>,
     /// Own addresses and VIPs, in the plan's order.
     pub(super) announced: Box<[Addr]>,
+    networks: Box<[Prefix]>,
+    gateways: Box<[IpAddr]>,
 }
 
 /// Where a service listens.
@@ -137,6 +140,8 @@ impl PortSide {
             mss_v6: mtu.saturating_sub(60),
             ours: announced.iter().copied().collect(),
             announced,
+            networks: plan.addresses.iter().copied().collect(),
+            gateways: plan.gateways.iter().copied().collect(),
         }
     }
 
@@ -148,6 +153,19 @@ impl PortSide {
     /// Whether `addr` is an own address or a VIP of this port.
     pub(super) fn is_ours(&self, addr: &Addr) -> bool {
         self.ours.contains(addr)
+    }
+
+    /// The neighbour by which `remote` is reached, and our address to ask for it; `None` if the plan
+    /// does not say.
+    pub(super) fn next_hop(&self, remote: &Addr) -> Option<(Addr, Addr)> {
+        let remote = IpAddr::from(*remote);
+        let network_of = |hop: &IpAddr| self.networks.iter().find(|net| net.contains(*hop));
+        let hop = match network_of(&remote) {
+            Some(_) => remote,
+            None => *self.gateways.iter().find(|gate| gate.is_ipv4() == remote.is_ipv4())?,
+        };
+        let source = network_of(&hop)?.addr;
+        Some((Addr::from(hop), Addr::from(source)))
     }
 }
 

@@ -1,0 +1,73 @@
+//! What surrounds TCP on a link: ARP, neighbour discovery, echo, and our own announcements.
+
+#![forbid(unsafe_code)]
+
+use usher_proto::neighbor::{self, Due};
+use usher_proto::verdict::Verdict;
+use usher_proto::wire::Parsed;
+
+use super::egress::redirect;
+use super::turn::Turn;
+use crate::port::{Frame, QueuePair};
+use crate::stats::Counter;
+
+impl<Q: QueuePair> Turn<'_, Q> {
+    /// Answers a neighbour or an echo request in place, and learns what there is to learn.
+    #[cold]
+    pub(super) fn neighbour(&mut self, port: usize, mut frame: Q::Frame, parsed: &Parsed) {
+        let side = &self.view.ports[port];
+        let outcome = neighbor::answer(parsed, frame.room(), &side.wire, |addr| side.is_ours(addr));
+        let Some(link) = self.links[port].as_mut() else { return };
+        if let Some(lesson) = &outcome.lesson
+            && let Some((mac, held)) = link.neighbours.learn(lesson, self.now.tick)
+        {
+            for mut waiting in held {
+                redirect(&mut waiting, mac);
+                link.push_generated(waiting, self.tally);
+            }
+        }
+        match outcome.verdict {
+            Verdict::Drop(reason) => self.discard(port, frame, reason),
+            Verdict::Deliver | Verdict::Answer(_) => self.deliver(port, frame),
+            Verdict::Reflect => {
+                frame.set_len(outcome.len);
+                self.tally.add(Counter::Reflected, 1);
+                link.push(frame, self.tally);
+            }
+        }
+    }
+
+    /// Asks for next hops that are due. What waited for one that does not answer goes to where its peer
+    /// was last heard: better there than nowhere.
+    pub(super) fn ask_neighbours(&mut self) {
+        let tick = self.now.tick;
+        for (link, side) in self.links.iter_mut().zip(&self.view.ports) {
+            let Some(link) = link else { continue };
+            while let Some(due) = link.neighbours.poll(tick) {
+                match due {
+                    Due::Unreachable { held, .. } => {
+                        for frame in held {
+                            link.push_generated(frame, self.tally);
+                        }
+                    }
+                    Due::Solicit { addr, known } => {
+                        let Some((_, source)) = side.next_hop(&addr) else { continue };
+                        link.write(self.tally, |buf| {
+                            neighbor::solicit(buf, &side.wire, &source, &addr, known)
+                        });
+                    }
+                }
+            }
+        }
+    }
+
+    /// Tells each link where our addresses are now.
+    pub(super) fn announce(&mut self) {
+        for (side, link) in self.view.ports.iter().zip(self.links.iter_mut()) {
+            let Some(link) = link else { continue };
+            for addr in &side.announced {
+                link.write(self.tally, |room| neighbor::announce(room, &side.wire, addr));
+            }
+        }
+    }
+}
