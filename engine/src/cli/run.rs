@@ -7,7 +7,6 @@
 use std::error::Error;
 use std::io::IsTerminal;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
@@ -15,6 +14,7 @@ use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+use super::check::before_start;
 use super::reload::reload;
 use super::{DONE, FAILED, MISUSED, complain, load, say};
 use crate::config::{Plan, Topology};
@@ -35,6 +35,7 @@ pub(super) fn run(file: &Path) -> u8 {
     let outcome = signals.map_err(Into::into).and_then(|mut signals| {
         let cores = plan.engine.cores.resolve(&Topology::read())?;
         plan.notices.iter().for_each(|notice| warn!("{notice}"));
+        before_start(&plan, cores.len())?;
         let ports = open(&plan, &cores)?;
         let cores: Vec<_> = cores.into_iter().map(Some).collect();
         serve(&plan, file, ports, &cores, || signals.pending().next())

@@ -95,6 +95,20 @@ pub(super) fn check(file: &Path) -> u8 {
     if failed { FAILED } else { DONE }
 }
 
+/// What `usher run` looks at first: without memory it would be killed half-way, so that is an error; what
+/// the kernel does on our links is logged.
+pub(super) fn before_start(plan: &Plan, workers: usize) -> Result<(), String> {
+    let host = Host::this();
+    for finding in kernel::check(plan, &host).iter().filter(|finding| finding.grade != Grade::Ok) {
+        tracing::warn!("{}", finding.what);
+    }
+    let findings = memory::check(plan, workers, &host);
+    match findings.into_iter().find(|finding| finding.grade == Grade::Fail) {
+        Some(finding) => Err(finding.what),
+        None => Ok(()),
+    }
+}
+
 fn findings(plan: &Plan, file: &Path, host: &Host, machine: &Topology) -> Vec<Finding> {
     let (ports, services) = (plan.ports.len(), plan.services.len());
     let name = file.display();
