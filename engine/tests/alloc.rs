@@ -1,0 +1,248 @@
+//! A worker allocates nothing once it has been made: a binary of its own, as the allocator is everybody's.
+//!
+//! Whole connections, a flood, strangers, neighbours, a full table, an empty pool, timers and a drain go
+//! through a worker on a memory port in every cookie mode, while an allocator counts.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::sync::Arc;
+
+use usher::clock::{Clock, FakeClock};
+use usher::config::{Cookies, HandshakePlan, PortPlan, Prefix, ServiceKind, ServicePlan};
+use usher::port::memory::{self, MemoryQueue, Options, Wire};
+use usher::port::{Burst, Frame, Port};
+use usher::stats::{Board, Counter, WorkerSnapshot};
+use usher::worker::{Keyring, LastIssued, Station, View, Worker};
+use usher_proto::cookie::{IsnKey, Keys, Secret};
+use usher_proto::tcp::Policy;
+use usher_proto::testing::{OUR_MAC, Read, TcpFrame, arp, echo, solicit, tcp, try_read};
+use usher_proto::wire::{Flags, TxChecksums};
+
+/// Counts what the thread that asked for it allocates, and allocates.
+struct Counting;
+
+thread_local! {
+    static COUNT: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+fn note() {
+    COUNT.with(|count| count.set(count.get().map(|n| n + 1)));
+}
+
+// SAFETY: everything is left to the system's allocator; counting touches a constant-initialised cell
+// without a destructor, which neither allocates nor fails.
+unsafe impl GlobalAlloc for Counting {
+    // SAFETY: the caller's duties are the trait's and are passed on.
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note();
+        // SAFETY: the caller answers for `layout`.
+        unsafe { System.alloc(layout) }
+    }
+
+    // SAFETY: as above.
+    unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
+        note();
+        // SAFETY: the caller answers for both; `at` came from `System`.
+        unsafe { System.dealloc(at, layout) }
+    }
+
+    // SAFETY: as above.
+    unsafe fn realloc(&self, at: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        note();
+        // SAFETY: the caller answers for all three; `at` came from `System`.
+        unsafe { System.realloc(at, layout, size) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// Allocations, reallocations and releases of this thread in `work`.
+fn allocations(work: impl FnOnce()) -> u64 {
+    COUNT.with(|count| count.set(Some(0)));
+    work();
+    COUNT.with(|count| count.take()).unwrap_or_default()
+}
+
+/// Bytes of the answer: several segments, more than an initial window.
+const ANSWER: usize = 20_000;
+
+struct Bench {
+    worker: Worker<MemoryQueue>,
+    wire: Wire,
+    clock: FakeClock,
+    allocated: u64,
+}
+
+impl Bench {
+    fn new(cookies: Cookies, tx_checksums: TxChecksums) -> Self {
+        let options = Options { mac: OUR_MAC, tx_checksums, ..Options::default() };
+        let (mut port, wire) = memory::new("wan", &options);
+        let secret = Secret::from_bytes([7; 32]);
+        let keyring =
+            Keyring { cookies: Keys::new(&secret), shared: true, isn: IsnKey::new(&secret) };
+        let handshake = HandshakePlan { cookies, half_open_limit: 40, secret: None };
+        let station = Station { mac: port.mac(), mtu: port.mtu() };
+        let (ports, services) = ([port_plan()], [service_plan()]);
+        let view = View::of(Policy::default(), &handshake, &ports, &services, &[station], keyring);
+        let queues = port.start().expect("it starts").into_iter().map(Some).collect();
+        let mut clock = FakeClock::default();
+        let worker = Worker::new(
+            Arc::new(view),
+            queues,
+            64,
+            Arc::new(Board::new(1, 1)),
+            LastIssued::default(),
+            clock.now(),
+        );
+        Self { worker, wire, clock, allocated: 0 }
+    }
+
+    /// Lets `ms` pass and the worker turn, with its allocations counted.
+    fn turn(&mut self, ms: u64) {
+        self.clock.advance_ms(ms);
+        let now = self.clock.now();
+        let worker = &mut self.worker;
+        self.allocated += allocations(|| {
+            worker.turn(now);
+        });
+    }
+
+    fn send(&self, frame: &[u8]) {
+        let _ = self.wire.send(0, frame);
+    }
+
+    /// What came back, drained burst by burst.
+    fn replies(&self) -> Vec<Vec<u8>> {
+        let mut all = Vec::new();
+        let mut burst = Burst::new();
+        loop {
+            self.wire.receive_burst(0, &mut burst);
+            if burst.is_empty() {
+                return all;
+            }
+            all.extend(burst.drain(..).map(|frame| frame.bytes().to_vec()));
+        }
+    }
+
+    /// Sends `frames` and answers what comes back like a client, until there is silence.
+    fn play(&mut self, frames: &[Vec<u8>]) {
+        frames.iter().for_each(|frame| self.send(frame));
+        loop {
+            self.turn(1);
+            let replies = self.replies();
+            if replies.is_empty() {
+                return;
+            }
+            replies.iter().filter_map(|frame| answer(frame)).for_each(|frame| self.send(&frame));
+        }
+    }
+}
+
+/// What a client says to one of our segments, if anything.
+fn answer(frame: &[u8]) -> Option<Vec<u8>> {
+    let Ok(Read::Tcp(seg)) = try_read(frame) else { return None };
+    let next = seg.seq.wrapping_add(seg.seq_len());
+    let reply = tcp().tuple(&seg.tuple()).ack(seg.ack, next).window(64_000);
+    match seg.flags {
+        flags if flags.has(Flags::RST) => None,
+        flags if flags.has(Flags::SYN) => Some(reply.payload(b"GET /").build()),
+        flags if flags.has(Flags::FIN) => Some(reply.fin().build()),
+        _ if seg.payload.is_empty() => None,
+        _ => Some(reply.build()),
+    }
+}
+
+fn client(port: u16) -> TcpFrame {
+    tcp().from(format!("10.10.0.1:{port}").as_str()).to("10.10.0.10:80")
+}
+
+fn syns(ports: std::ops::Range<u16>) -> Vec<Vec<u8>> {
+    ports.map(|port| client(port).syn(u32::from(port)).mss(1460).window_scale(7).build()).collect()
+}
+
+/// What is no connection: strangers, neighbours, noise.
+fn noise() -> Vec<Vec<u8>> {
+    vec![
+        tcp().from("10.10.0.1:1").to("10.10.0.10:81").syn(5).build(),
+        tcp().from("10.10.0.1:1").to("10.10.0.99:80").syn(5).build(),
+        client(2).ack(5, 5).build(),
+        client(3).rst(5).build(),
+        client(4).syn(5).bad_checksum().build(),
+        arp().build(),
+        solicit("fd00::10").build(),
+        echo().build(),
+        vec![0; 10],
+    ]
+}
+
+/// Every way through a worker that one configuration has.
+fn live(cookies: Cookies, tx_checksums: TxChecksums) -> WorkerSnapshot {
+    let mut bench = Bench::new(cookies, tx_checksums);
+    bench.play(&noise());
+    bench.play(&syns(1000..1020)); // whole connections
+    for batch in 0..10 {
+        // A flood: the table fills, cookies begin, SYNs are dropped, as the mode has it.
+        syns(2000 + batch * 32..2032 + batch * 32).iter().for_each(|frame| bench.send(frame));
+        bench.turn(1);
+        bench.replies();
+    }
+    let held: Vec<_> = std::iter::from_fn(|| bench.wire.alloc()).collect();
+    for _ in 0..400 {
+        bench.turn(100); // SYN-ACKs are repeated without a buffer, then given up
+    }
+    drop(held);
+    bench.play(&syns(4000..4020));
+    syns(5000..5010).iter().for_each(|frame| bench.send(frame));
+    bench.turn(1);
+    let deadline = bench.clock.now().tick.after(5);
+    bench.worker.drain(deadline);
+    bench.turn(1);
+    bench.turn(10);
+    bench.replies();
+    assert!(bench.worker.is_idle());
+    assert_eq!(bench.wire.free_buffers(), bench.wire.total_buffers());
+    assert_eq!(bench.allocated, 0, "with cookies {cookies:?}");
+    bench.worker.stats()
+}
+
+#[test]
+fn a_worker_allocates_nothing_after_start() {
+    for cookies in [Cookies::Auto, Cookies::Always, Cookies::Never] {
+        for offload in [false, true] {
+            let stats = live(cookies, TxChecksums { ip: offload, l4: offload });
+            assert!(
+                stats.counter(Counter::Answered) > 60 && stats.counter(Counter::Generated) > 20
+            );
+            assert_eq!(stats.counter(Counter::CookiesSent) > 0, cookies != Cookies::Never);
+        }
+    }
+}
+
+/// The counter counts, or the test above would show nothing.
+#[test]
+fn the_counter_counts() {
+    assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 2);
+}
+
+fn port_plan() -> PortPlan {
+    PortPlan {
+        name: "wan".into(),
+        device: "memory".into(),
+        queues: None,
+        addresses: vec![Prefix { addr: "10.10.0.2".parse().expect("an address"), len: 16 }],
+        gateways: vec![],
+        vlan: 0,
+        mtu: 1500,
+        vips: ["10.10.0.10", "fd00::10"].map(|ip| ip.parse().expect("an address")).into(),
+    }
+}
+
+fn service_plan() -> ServicePlan {
+    ServicePlan {
+        name: "hello".into(),
+        listen: vec!["10.10.0.10:80".parse().expect("an address")],
+        port: 0,
+        kind: ServiceKind::Respond(vec![b'x'; ANSWER].into()),
+    }
+}
