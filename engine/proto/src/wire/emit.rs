@@ -1,7 +1,7 @@
 //! From a reply to the bytes of a frame.
 
+use zerocopy::FromBytes;
 use zerocopy::network_endian::U32;
-use zerocopy::{FromBytes, IntoBytes};
 
 use super::checksum::{Sum, TxChecksums};
 use super::{Flags, Link, Reply, Segment, TooSmall, Tuple, ethernet, ip, ipv4, ipv6, tcp};
@@ -41,25 +41,28 @@ pub fn emit(
     payload: &[u8],
     checksums: TxChecksums,
 ) -> Result<usize, TooSmall> {
-    let (options, words) = tcp::write_options(&reply.options);
-    let options = options.get(..words).unwrap_or_default().as_bytes();
-    let tcp_len = options.len().wrapping_add(size_of::<tcp::Header>()).wrapping_add(payload.len());
+    let words = tcp::option_words(&reply.options);
+    let header_len = size_of::<tcp::Header>().wrapping_add(words.wrapping_mul(4));
+    let tcp_len = header_len.wrapping_add(payload.len());
     let tcp_len16 = u16::try_from(tcp_len).map_err(|_| TooSmall)?;
     let room = buf.len();
     let rest = write_ip(buf, link, tuple, tcp_len16, checksums)?;
     let frame_len = room.wrapping_sub(rest.len()).wrapping_add(tcp_len);
     let segment = rest.get_mut(..tcp_len).ok_or(TooSmall)?;
-    let (header, rest) = tcp::Header::mut_from_prefix(segment).map_err(|_| TooSmall)?;
-    let (option_room, payload_room) = rest.split_at_mut_checked(options.len()).ok_or(TooSmall)?;
-    option_room.copy_from_slice(options);
-    payload_room.copy_from_slice(payload);
-    *header = tcp_header(tuple, reply, words);
+    let (head, payload_room) = segment.split_at_mut_checked(header_len).ok_or(TooSmall)?;
+    let (header, options) = tcp::Header::mut_from_prefix(head).map_err(|_| TooSmall)?;
+    let options = tcp::write_options(options.as_chunks_mut().0, &reply.options);
     let pseudo = Sum::pseudo(&tuple.local, &tuple.remote, ip::TCP, tcp_len16);
-    header.checksum = if checksums.l4 {
+    let mut new = tcp_header(tuple, reply, words);
+    new.checksum = if checksums.l4 {
         pseudo.partial()
     } else {
-        pseudo.bytes(header.as_bytes()).bytes(options).bytes(payload).checksum()
+        pseudo.and(new.sum()).and(options).bytes(payload).checksum()
     };
+    *header = new;
+    if !payload.is_empty() {
+        payload_room.copy_from_slice(payload);
+    }
     Ok(frame_len)
 }
 

@@ -81,9 +81,9 @@ pub struct IcmpError {
 }
 
 /// Reads an ICMP message.
-pub(super) fn parse_v4(datagram: &Datagram<'_>, port: &PortView) -> Result<Parsed, Reason> {
+pub(super) fn parse_v4(datagram: Datagram<'_>, port: &PortView) -> Result<Parsed, Reason> {
     let (header, body) = header(datagram.payload)?;
-    if !Sum::default().bytes(datagram.payload).is_sound() {
+    if !Sum::ZERO.bytes(datagram.payload).is_sound() {
         return Err(Reason::BadIcmp);
     }
     let mtu = header.rest.get() & 0xffff;
@@ -103,7 +103,7 @@ pub(super) fn parse_v4(datagram: &Datagram<'_>, port: &PortView) -> Result<Parse
 }
 
 /// Reads an ICMPv6 message; neighbour discovery goes on to its own module.
-pub(super) fn parse_v6(datagram: &Datagram<'_>, port: &PortView) -> Result<Parsed, Reason> {
+pub(super) fn parse_v6(datagram: Datagram<'_>, port: &PortView) -> Result<Parsed, Reason> {
     let (header, body) = header(datagram.payload)?;
     let is_ndp = matches!(header.kind, ndp::SOLICITATION | ndp::ADVERTISEMENT);
     if !datagram.is_sound() {
@@ -130,14 +130,14 @@ fn header(message: &[u8]) -> Result<(&Header, &[u8]), Reason> {
 }
 
 /// An echo request; to a group it would make us an amplifier (RFC 1122 §3.2.2.6 lets us be silent).
-fn echo(datagram: &Datagram<'_>) -> Result<Parsed, Reason> {
+fn echo(datagram: Datagram<'_>) -> Result<Parsed, Reason> {
     datagram.check_source()?;
-    if datagram.to_group {
+    if datagram.is_to_group() {
         return Err(Reason::GroupAddressed);
     }
     Ok(Parsed::Echo(EchoView {
-        source: datagram.source,
-        destination: datagram.destination,
+        source: datagram.header.source(),
+        destination: datagram.header.destination(),
         ip_offset: datagram.ip_offset,
         icmp_offset: datagram.offset,
         icmp_len: datagram.payload_len(),
@@ -146,7 +146,7 @@ fn echo(datagram: &Datagram<'_>) -> Result<Parsed, Reason> {
 
 /// An error about the segment of which `quoted` is the beginning.
 fn error(
-    datagram: &Datagram<'_>,
+    datagram: Datagram<'_>,
     port: &PortView,
     kind: IcmpErrorKind,
     (source, destination): (Addr, Addr),
@@ -158,7 +158,7 @@ fn error(
     }
     let [a, b, c, d, e, f, g, h, ..] = *quoted else { return Err(Reason::BadIcmp) };
     Ok(Parsed::Icmp(IcmpError {
-        source: datagram.source,
+        source: datagram.header.source(),
         tuple: Tuple {
             remote: destination,
             local: source,

@@ -1,8 +1,7 @@
 //! What TCP and ICMP need to know of the packet around them, whichever family it is of.
 
 use super::checksum::Sum;
-use super::ethernet::Arrival;
-use super::{Addr, Mac};
+use super::{Addr, Mac, ipv4, ipv6};
 use crate::cause::Reason;
 
 /// Protocol number of ICMP.
@@ -14,14 +13,93 @@ pub const TCP: u8 = 6;
 /// Protocol number of ICMPv6.
 pub const ICMPV6: u8 = 58;
 
+/// The IP header of a packet. Addresses stay in the frame until they are wanted: a copy of them that is
+/// written and read back at once stalls the processor for longer than all the rest takes.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Header<'a> {
+    V4(&'a ipv4::Header),
+    V6(&'a ipv6::Header),
+}
+
+impl Header<'_> {
+    #[inline]
+    pub(super) const fn source(self) -> Addr {
+        match self {
+            Self::V4(header) => Addr::v4(header.source),
+            Self::V6(header) => Addr(header.source),
+        }
+    }
+
+    #[inline]
+    pub(super) const fn destination(self) -> Addr {
+        match self {
+            Self::V4(header) => Addr::v4(header.destination),
+            Self::V6(header) => Addr(header.destination),
+        }
+    }
+
+    pub(super) const fn hop_limit(self) -> u8 {
+        match self {
+            Self::V4(header) => header.ttl,
+            Self::V6(header) => header.hop_limit,
+        }
+    }
+
+    /// Whether a router marked the packet: congestion experienced (CE, RFC 3168 §5).
+    #[inline]
+    pub(super) const fn is_marked(self) -> bool {
+        const CE: u8 = 0b11;
+        let class = match self {
+            Self::V4(header) => header.tos,
+            Self::V6(header) => (header.version_class_flow.get() >> 20) as u8,
+        };
+        class & CE == CE
+    }
+
+    #[inline]
+    const fn is_to_group(self) -> bool {
+        match self {
+            Self::V4(header) => ipv4::is_group(header.destination),
+            Self::V6(header) => ipv6::is_group(&Addr(header.destination)),
+        }
+    }
+
+    #[inline]
+    const fn is_from_host(self) -> bool {
+        match self {
+            Self::V4(header) => ipv4::is_host(header.source),
+            Self::V6(header) => ipv6::is_host(&Addr(header.source)),
+        }
+    }
+
+    #[inline]
+    fn is_to_itself(self) -> bool {
+        match self {
+            Self::V4(header) => header.source == header.destination,
+            Self::V6(header) => header.source == header.destination,
+        }
+    }
+
+    /// The sum of both addresses.
+    #[inline]
+    const fn addresses(self) -> Sum {
+        match self {
+            Self::V4(header) => Sum::ZERO
+                .dword(u32::from_be_bytes(header.source))
+                .dword(u32::from_be_bytes(header.destination)),
+            Self::V6(header) => {
+                Sum::ZERO.addr(&Addr(header.source)).addr(&Addr(header.destination))
+            }
+        }
+    }
+}
+
 /// A packet whose IP header passed every check but that of its source.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Datagram<'a> {
-    pub(super) source: Addr,
-    pub(super) destination: Addr,
+    pub(super) header: Header<'a>,
     /// The protocol of `payload`, behind all extension headers.
     pub(super) protocol: u8,
-    pub(super) hop_limit: u8,
     /// Where the IP header begins in the frame.
     pub(super) ip_offset: u16,
     /// Where `payload` begins in the frame.
@@ -30,72 +108,36 @@ pub(super) struct Datagram<'a> {
     pub(super) payload: &'a [u8],
     /// Who sent the frame.
     pub(super) source_mac: Mac,
-    /// Whether the frame or the packet is addressed to a group.
-    pub(super) to_group: bool,
-    /// Whether a router marked the packet (CE, RFC 3168 §5).
-    pub(super) ce: bool,
+    /// Whether the frame was sent to a group.
+    pub(super) is_link_group: bool,
 }
 
-/// The two ECN bits of a traffic class that say congestion experienced (RFC 3168 §5).
-pub(super) const CE: u8 = 0b11;
-
-impl<'a> Datagram<'a> {
-    /// The packet in `arrival` whose payload begins `header_len` bytes behind its start.
-    pub(super) fn new(
-        arrival: &Arrival<'a>,
-        (source, destination): (Addr, Addr),
-        (protocol, hop_limit): (u8, u8),
-        header_len: usize,
-        payload: &'a [u8],
-    ) -> Result<Self, Reason> {
-        let header_len = u16::try_from(header_len).map_err(|_| Reason::BadIpHeader)?;
-        Ok(Self {
-            source,
-            destination,
-            protocol,
-            hop_limit,
-            ip_offset: arrival.offset,
-            offset: arrival.offset.checked_add(header_len).ok_or(Reason::BadIpHeader)?,
-            payload,
-            source_mac: arrival.source,
-            to_group: arrival.to_group || is_group(&destination),
-            ce: false,
-        })
+impl Datagram<'_> {
+    /// The length of `payload`, which an IP header cannot make larger than 65535.
+    pub(super) const fn payload_len(&self) -> u16 {
+        self.payload.len() as u16
     }
 
-    /// The length of `payload`, which an IP header cannot make larger than 65535.
-    pub(super) fn payload_len(&self) -> u16 {
-        u16::try_from(self.payload.len()).unwrap_or(u16::MAX)
+    /// Whether the frame or the packet is addressed to a group.
+    #[inline]
+    pub(super) const fn is_to_group(&self) -> bool {
+        self.is_link_group || self.header.is_to_group()
     }
 
     /// Whether the checksum in `payload` is right, the pseudo-header included.
+    #[inline]
     pub(super) fn is_sound(&self) -> bool {
-        Sum::pseudo(&self.source, &self.destination, self.protocol, self.payload_len())
-            .bytes(self.payload)
-            .is_sound()
+        let addresses = self.header.addresses();
+        let pseudo = addresses.word(u16::from(self.protocol)).word(self.payload_len());
+        pseudo.bytes(self.payload).is_sound()
     }
 
     /// Refuses sources that cannot be (RFC 1122 §3.2.1.3, RFC 4291 §2.5) and packets to their own sender.
+    #[inline]
     pub(super) fn check_source(&self) -> Result<(), Reason> {
-        if !is_host(&self.source) {
+        if !self.header.is_from_host() {
             return Err(Reason::BadSource);
         }
-        if self.source == self.destination { Err(Reason::Land) } else { Ok(()) }
-    }
-}
-
-/// Whether `addr` is one that a host can have. An IPv6 header with a mapped IPv4 address would be taken for
-/// another packet and is refused before it gets here.
-pub(super) fn is_host(addr: &Addr) -> bool {
-    match addr.as_v4() {
-        Some(v4) => super::ipv4::is_host(v4),
-        None => super::ipv6::is_host(addr),
-    }
-}
-
-fn is_group(addr: &Addr) -> bool {
-    match addr.as_v4() {
-        Some(v4) => super::ipv4::is_group(v4),
-        None => addr.0.first() == Some(&0xff),
+        if self.header.is_to_itself() { Err(Reason::Land) } else { Ok(()) }
     }
 }

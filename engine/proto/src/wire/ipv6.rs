@@ -5,7 +5,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::Addr;
 use super::ethernet::Arrival;
-use super::ip::{CE, Datagram};
+use super::ip::{self, Datagram};
 use crate::cause::Reason;
 
 /// The fixed header.
@@ -53,10 +53,15 @@ impl Header {
 /// nor an IPv4 address in disguise, which no packet carries (RFC 4291 §2.5.5.2).
 #[must_use]
 pub const fn is_host(addr: &Addr) -> bool {
-    match addr.0 {
-        [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0 | 1] => false,
-        [first, ..] => first != 0xff && !addr.is_v4(),
-    }
+    let is_unspecified_or_loopback = u128::from_be_bytes(addr.0) <= 1;
+    !is_unspecified_or_loopback && !is_group(addr) && !addr.is_v4()
+}
+
+/// Whether this addresses a group.
+#[must_use]
+pub const fn is_group(addr: &Addr) -> bool {
+    let [first, ..] = addr.0;
+    first == 0xff
 }
 
 /// Reads the header, walks the extension headers and cuts the packet to its payload length.
@@ -67,20 +72,25 @@ pub(super) fn parse<'a>(arrival: &Arrival<'a>) -> Result<Datagram<'a>, Reason> {
         return Err(Reason::BadIpHeader);
     }
     let body = rest.get(..header.payload_len.get().into()).ok_or(Reason::BadIpHeader)?;
-    let (source, destination) = (Addr(header.source), Addr(header.destination));
-    if source.is_v4() {
+    if Addr(header.source).is_v4() {
         return Err(Reason::BadSource);
     }
-    if destination.is_v4() {
+    if Addr(header.destination).is_v4() {
         return Err(Reason::OtherAddress);
     }
     let (protocol, payload) = walk(header.next_header, body)?;
     let skipped = body.len().wrapping_sub(payload.len());
-    let header_len = skipped.wrapping_add(size_of::<Header>());
-    let ends = (source, destination);
-    let datagram = Datagram::new(arrival, ends, (protocol, header.hop_limit), header_len, payload)?;
-    let class = (header.version_class_flow.get() >> 20) as u8;
-    Ok(Datagram { ce: class & CE == CE, ..datagram })
+    let header_len = u16::try_from(skipped.wrapping_add(size_of::<Header>()));
+    let offset = header_len.ok().and_then(|len| arrival.offset.checked_add(len));
+    Ok(Datagram {
+        header: ip::Header::V6(header),
+        protocol,
+        ip_offset: arrival.offset,
+        offset: offset.ok_or(Reason::ExtensionHeaders)?,
+        payload,
+        source_mac: arrival.source,
+        is_link_group: arrival.to_group,
+    })
 }
 
 /// How many extension headers are walked. RFC 8200 §4.1 knows of five besides the fragment header, each once

@@ -100,24 +100,25 @@ pub const fn group_mac(addr: &Addr) -> Mac {
 }
 
 /// Validates as RFC 4861 §7.1.1 and §7.1.2 say; the checksum has been verified.
-pub(super) fn parse(datagram: &Datagram<'_>) -> Result<NdpView, Reason> {
+pub(super) fn parse(datagram: Datagram<'_>) -> Result<NdpView, Reason> {
     let (message, options) =
         Message::ref_from_prefix(datagram.payload).map_err(|_| Reason::BadNdp)?;
+    let (source, destination) = (datagram.header.source(), datagram.header.destination());
     let target = Addr(message.target);
     let flags = message.flags.get();
     let is_question = message.kind == SOLICITATION;
     let wanted = if is_question { SOURCE_LINK_LAYER } else { TARGET_LINK_LAYER };
     let link_layer = link_layer(options, wanted)?;
-    let from_nobody = datagram.source == Addr::default();
-    let to_group = datagram.destination.0.first() == Some(&0xff);
+    let from_nobody = source == Addr::default();
+    let to_group = ipv6::is_group(&destination);
     let is_source_valid = if from_nobody {
         let group = solicited_node(&target);
-        is_question && link_layer.is_none() && datagram.destination == group
+        is_question && link_layer.is_none() && destination == group
     } else {
-        ipv6::is_host(&datagram.source)
+        ipv6::is_host(&source)
     };
     let is_untrue = !is_question && to_group && flags & SOLICITED != 0;
-    if datagram.hop_limit != 255
+    if datagram.header.hop_limit() != 255
         || message.code != 0
         || !ipv6::is_host(&target)
         || !is_source_valid
@@ -137,8 +138,8 @@ pub(super) fn parse(datagram: &Datagram<'_>) -> Result<NdpView, Reason> {
     };
     Ok(NdpView {
         kind,
-        source: datagram.source,
-        destination: datagram.destination,
+        source,
+        destination,
         target,
         link_layer,
         source_mac: datagram.source_mac,

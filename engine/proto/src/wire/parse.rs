@@ -6,7 +6,6 @@
 use super::arp::ArpView;
 use super::checksum::RxChecksums;
 use super::icmp::{EchoView, IcmpError};
-use super::ip::Datagram;
 use super::ndp::NdpView;
 use super::{PortView, Segment, arp, ethernet, icmp, ip, ipv4, ipv6, tcp};
 use crate::cause::Reason;
@@ -34,25 +33,25 @@ pub enum Parsed {
 pub fn parse(frame: &[u8], port: &PortView, checksums: RxChecksums) -> Result<Parsed, Reason> {
     let arrival = ethernet::parse(frame, port)?;
     match arrival.ethertype {
-        ethernet::IPV4 => payload(&ipv4::parse(&arrival, checksums.ip)?, port, checksums),
-        ethernet::IPV6 => payload(&ipv6::parse(&arrival)?, port, checksums),
+        ethernet::IPV4 => {
+            let datagram = ipv4::parse(&arrival, checksums.ip)?;
+            match datagram.protocol {
+                ip::TCP => tcp::parse(datagram, port, checksums.l4),
+                ip::ICMP => icmp::parse_v4(datagram, port),
+                ip::IGMP => Err(Reason::Multicast),
+                _ => Err(Reason::OtherProtocol),
+            }
+        }
+        ethernet::IPV6 => {
+            let datagram = ipv6::parse(&arrival)?;
+            match datagram.protocol {
+                ip::TCP => tcp::parse(datagram, port, checksums.l4),
+                ip::ICMPV6 => icmp::parse_v6(datagram, port),
+                _ => Err(Reason::OtherProtocol),
+            }
+        }
         ethernet::ARP => arp::parse(&arrival).map(Parsed::Arp),
         _ => Err(Reason::OtherEthertype),
-    }
-}
-
-#[inline]
-fn payload(
-    datagram: &Datagram<'_>,
-    port: &PortView,
-    checksums: RxChecksums,
-) -> Result<Parsed, Reason> {
-    match (datagram.protocol, datagram.source.is_v4()) {
-        (ip::TCP, _) => tcp::parse(datagram, port, checksums.l4).map(Parsed::Tcp),
-        (ip::ICMP, true) => icmp::parse_v4(datagram, port),
-        (ip::ICMPV6, false) => icmp::parse_v6(datagram, port),
-        (ip::IGMP, true) => Err(Reason::Multicast),
-        _ => Err(Reason::OtherProtocol),
     }
 }
 

@@ -3,8 +3,9 @@
 use zerocopy::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::checksum::Checked;
+use super::checksum::{Checked, Sum};
 use super::ip::Datagram;
+use super::parse::Parsed;
 use super::{Flags, Options, PortView, ReplyOptions, Segment, SeqNum, Timestamps, Tuple};
 use crate::cause::Reason;
 
@@ -34,6 +35,21 @@ pub struct Header {
 
 const _: () = assert!(size_of::<Header>() == 20);
 
+impl Header {
+    /// The sum of all fields but the checksum, from the values and not from bytes just written.
+    #[must_use]
+    pub const fn sum(&self) -> Sum {
+        Sum::ZERO
+            .word(self.source.get())
+            .word(self.destination.get())
+            .dword(self.seq.get())
+            .dword(self.ack.get())
+            .word(u16::from_be_bytes([self.data_offset, self.flags]))
+            .word(self.window.get())
+            .word(self.urgent.get())
+    }
+}
+
 const END: u8 = 0;
 const NOP: u8 = 1;
 const MSS: u8 = 2;
@@ -47,11 +63,11 @@ const MAX_WINDOW_SCALE: u8 = 14;
 /// Reads a segment and verifies all that can be known without the flow.
 #[inline]
 pub(super) fn parse(
-    datagram: &Datagram<'_>,
+    datagram: Datagram<'_>,
     port: &PortView,
     checked: Checked,
-) -> Result<Segment, Reason> {
-    if datagram.to_group {
+) -> Result<Parsed, Reason> {
+    if datagram.is_to_group() {
         return Err(Reason::GroupAddressed);
     }
     datagram.check_source()?;
@@ -70,10 +86,10 @@ pub(super) fn parse(
     }
     let flags = Flags(header.flags);
     check(header, flags)?;
-    Ok(Segment {
+    Ok(Parsed::Tcp(Segment {
         tuple: Tuple {
-            remote: datagram.source,
-            local: datagram.destination,
+            remote: datagram.header.source(),
+            local: datagram.header.destination(),
             remote_port: header.source.get(),
             local_port: header.destination.get(),
             vlan: port.vlan,
@@ -84,11 +100,11 @@ pub(super) fn parse(
         flags,
         window: header.window.get(),
         options: parse_options(options, flags.has(Flags::SYN))?,
-        ce: datagram.ce,
+        ce: datagram.header.is_marked(),
         // A header is at most 60 bytes and a packet at most 65535.
         payload_offset: datagram.offset.saturating_add(header_len as u16),
         payload_len: payload.len() as u16,
-    })
+    }))
 }
 
 /// Refuses ports and flags that no state could make sense of.
@@ -109,50 +125,36 @@ fn check(header: &Header, flags: Flags) -> Result<(), Reason> {
 /// `walk_options` for what counts.
 #[inline]
 fn parse_options(bytes: &[u8], is_syn: bool) -> Result<Options, Reason> {
-    match (bytes, is_syn) {
-        ([], _) => Ok(Options::default()),
-        (&[NOP, NOP, TIMESTAMPS, 10, a, b, c, d, e, f, g, h], _) => Ok(Options {
-            timestamps: Some(timestamps([a, b, c, d], [e, f, g, h])),
-            ..Options::default()
-        }),
+    const ALIGNED_TIMESTAMPS: [u8; 4] = [NOP, NOP, TIMESTAMPS, 10];
+    const SACK_AND_TIMESTAMPS: [u8; 4] = [SACK_PERMITTED, 2, TIMESTAMPS, 10];
+    match *bytes.as_chunks().0 {
+        [] => Ok(Options::default()),
+        [ALIGNED_TIMESTAMPS, val, ecr] => {
+            Ok(Options { timestamps: Some(timestamps(val, ecr)), ..Options::default() })
+        }
         // Linux's SYN.
-        (
-            &[
-                MSS,
-                4,
-                m,
-                n,
-                SACK_PERMITTED,
-                2,
-                TIMESTAMPS,
-                10,
-                a,
-                b,
-                c,
-                d,
-                e,
-                f,
-                g,
-                h,
-                NOP,
-                WINDOW_SCALE,
-                3,
-                s,
-            ],
-            true,
-        ) => Ok(Options {
-            mss: mss(m, n),
-            window_scale: Some(s.min(MAX_WINDOW_SCALE)),
-            sack_permitted: true,
-            timestamps: Some(timestamps([a, b, c, d], [e, f, g, h])),
-        }),
-        _ => walk_options(bytes, is_syn),
+        [[MSS, 4, m, n], SACK_AND_TIMESTAMPS, val, ecr, [NOP, WINDOW_SCALE, 3, shift]]
+            if is_syn =>
+        {
+            Ok(Options {
+                mss: mss(m, n),
+                window_scale: Some(shift.min(MAX_WINDOW_SCALE)),
+                sack_permitted: true,
+                timestamps: Some(timestamps(val, ecr)),
+            })
+        }
+        _ => {
+            let Options { mss, window_scale, sack_permitted, timestamps } =
+                walk_options(bytes, is_syn)?;
+            Ok(Options { mss, window_scale, sack_permitted, timestamps })
+        }
     }
 }
 
 /// Walks the options one by one. Unknown ones and known ones of an unknown length are skipped; an option
 /// that runs out of the header spoils the segment (RFC 9293 §3.1, MUST-7). MSS, window scale and
 /// SACK-permitted count in a SYN only.
+#[inline(never)]
 fn walk_options(mut bytes: &[u8], is_syn: bool) -> Result<Options, Reason> {
     let mut options = Options::default();
     loop {
@@ -193,18 +195,28 @@ fn timestamps(val: [u8; 4], ecr: [u8; 4]) -> Timestamps {
     Timestamps { val: u32::from_be_bytes(val), ecr: u32::from_be_bytes(ecr) }
 }
 
-/// The options of a segment we send, as words on the wire, and how many words they are.
+/// How many words [`write_options`] writes.
+#[inline]
+pub(super) fn option_words(options: &ReplyOptions) -> usize {
+    let has = |is: bool| usize::from(is);
+    let ts = options.timestamps.is_some();
+    has(options.mss.is_some())
+        .wrapping_add(has(options.sack_permitted || ts))
+        .wrapping_add(if ts { 2 } else { 0 })
+        .wrapping_add(has(options.window_scale.is_some()))
+}
+
+/// Writes the options of a segment we send, word by word into the beginning of `room`, and sums them.
 ///
 /// The order is Linux's, which every middlebox has seen: MSS, SACK-permitted, timestamps, window scale.
 #[inline]
-pub(super) fn write_options(options: &ReplyOptions) -> ([U32; 5], usize) {
-    let mut words = [U32::ZERO; 5];
-    let mut room = words.iter_mut();
-    let mut len = 0usize;
+pub(super) fn write_options(room: &mut [[u8; 4]], options: &ReplyOptions) -> Sum {
+    let mut slots = room.iter_mut();
+    let mut sum = Sum::ZERO;
     let mut put = |word: [u8; 4]| {
-        if let Some(slot) = room.next() {
-            *slot = U32::from_bytes(word);
-            len = len.wrapping_add(1);
+        if let Some(slot) = slots.next() {
+            *slot = word;
+            sum = sum.dword(u32::from_be_bytes(word));
         }
     };
     if let Some(mss) = options.mss {
@@ -224,5 +236,5 @@ pub(super) fn write_options(options: &ReplyOptions) -> ([U32; 5], usize) {
     if let Some(shift) = options.window_scale {
         put([NOP, WINDOW_SCALE, 3, shift]);
     }
-    (words, len)
+    sum
 }

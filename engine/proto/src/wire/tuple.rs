@@ -16,8 +16,7 @@ impl Addr {
     /// The IPv4 address `a`.
     #[must_use]
     pub const fn v4(a: [u8; 4]) -> Self {
-        let [a, b, c, d] = a;
-        Self([0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d])
+        Self((0xffff << 32 | u32::from_be_bytes(a) as u128).to_be_bytes())
     }
 
     /// The four bytes of an IPv4 address, or `None` for IPv6.
