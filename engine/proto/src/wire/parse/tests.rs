@@ -57,6 +57,15 @@ fn a_segment_over_ipv6_behind_extension_headers_is_read_whole() {
     assert_eq!(&frame[seg.payload_offset.into()..], b"hi");
 }
 
+/// RFC 3168 §5: only both bits say that a router met congestion.
+#[test]
+fn congestion_marks_are_seen() {
+    for tos in 0..4 {
+        assert_eq!(segment(&syn4().tos(tos).build()).ce, tos == 3);
+        assert_eq!(segment(&syn6().tos(tos).build()).ce, tos == 3);
+    }
+}
+
 /// Ethernet pads short frames, and the padding is never data.
 #[test]
 fn padding_is_no_payload() {
