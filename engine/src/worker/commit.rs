@@ -5,7 +5,7 @@
 use usher_proto::neighbor::Lookup;
 use usher_proto::tcp::{State, Tcb};
 use usher_proto::verdict::{Change, Decision, End, Event, Reason, Verdict};
-use usher_proto::wire::{Link, Mac, Reply, Segment, Tuple};
+use usher_proto::wire::{Flags, Link, Mac, Reply, Segment, Tuple};
 
 use super::egress::{NoBuffer, redirect};
 use super::turn::{Turn, payload_of};
@@ -16,10 +16,10 @@ use crate::stats::ServiceCounter;
 /// Segments that one flow may send in a row before others have their turn: two initial windows of 10.
 const SEND_BUDGET: usize = 20;
 
-/// How long a peer's own frames show where it is, in ms; after that its next hop is resolved like
-/// anybody else's, so that what ends an idle flow reaches a peer that has moved. RFC 4861 §10 has half of
-/// it, which would make the last repeated SYN-ACK, after 31 s, wait for an answer to a question.
-const CONFIRMED_MS: u32 = 60_000;
+/// How long a peer's own frames show where it is, in ms (RFC 4861 §10: REACHABLE_TIME). After that the
+/// next hop of the RST that ends its flow is resolved like anybody else's, so that it reaches a peer that
+/// has moved. What is not the last word goes where the peer was heard: it would only be overtaken.
+const CONFIRMED_MS: u32 = 30_000;
 
 /// A segment with what the worker knows of it.
 pub(super) struct Arrival<'s> {
@@ -153,10 +153,11 @@ impl<Q: QueuePair> Turn<'_, Q> {
         let link = Link { src: wire.mac, dst: self.flows.peer(index), vlan: wire.vlan };
         let payload = payload_of(self.view.answer(self.flows.service(index)), reply);
         let silence = self.now.tick.since(self.flows.tcb(index).heard_at);
+        let is_last = reply.flags.has(Flags::RST) && silence >= CONFIRMED_MS;
         let Some(egress) = self.links[port].as_mut() else { return false };
         match egress.generate(&link, tuple, reply, payload, self.tally) {
-            Ok(frame) if silence < CONFIRMED_MS => egress.push_generated(frame, self.tally),
-            Ok(frame) => self.resolve(port, tuple, frame),
+            Ok(frame) if is_last => self.resolve(port, tuple, frame),
+            Ok(frame) => egress.push_generated(frame, self.tally),
             Err(NoBuffer) => return false,
         }
         true
