@@ -5,6 +5,7 @@
 use std::fs;
 
 use crate::Device;
+use crate::mempool::megabytes;
 
 /// Which memory buffers are to live in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -26,6 +27,20 @@ pub enum Pages {
     Ordinary,
 }
 
+/// A pool to come.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct PoolSize {
+    /// Buffers.
+    pub count: u32,
+    /// Bytes of a frame in each.
+    pub frame: u16,
+}
+
+/// Megabytes for queues and for what drivers allocate. Eight net_null or net_ring devices with 16 queues each start
+/// with 4; the rest is for drivers that keep rings of their own. Too little and a queue cannot be set up; too much is
+/// memory that nobody uses.
+const BESIDE_POOLS: u32 = 64;
+
 /// How EAL is to be started.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -33,8 +48,8 @@ pub struct Options {
     pub memory: Memory,
     /// Megabytes, if the operator says.
     pub megabytes: Option<u32>,
-    /// Megabytes that the pools and queues will take: what must be free for huge pages, and what is asked for without.
-    pub needed: u32,
+    /// The pools that will be made: what memory must suffice for.
+    pub pools: Vec<PoolSize>,
     /// Cores that EAL's own threads shall keep off, because workers poll there.
     pub worker_cores: Vec<usize>,
     /// All devices that will be opened; no other is touched.
@@ -56,9 +71,15 @@ impl Options {
             _ if self.says(&["--in-memory", "--huge-dir", "--legacy-mem"]) => true,
             Memory::Huge => true,
             Memory::None => false,
-            Memory::Auto => free >= u64::from(self.megabytes.unwrap_or(self.needed)),
+            Memory::Auto => free >= u64::from(self.megabytes.unwrap_or(self.needed(Pages::Huge))),
         };
         if huge { Pages::Huge } else { Pages::Ordinary }
+    }
+
+    /// Megabytes that the pools take, and a reserve.
+    fn needed(&self, pages: Pages) -> u32 {
+        let pools = self.pools.iter().map(|pool| megabytes(pool.count, pool.frame, pages));
+        pools.fold(BESIDE_POOLS, u32::saturating_add)
     }
 
     /// Whether the operator chose what DPDK logs.
@@ -97,7 +118,7 @@ impl Options {
                 }
             }
         }
-        let fixed = (pages == Pages::Ordinary).then_some(self.needed);
+        let fixed = (pages == Pages::Ordinary).then(|| self.needed(pages));
         if let Some(megabytes) = self.megabytes.or(fixed)
             && !self.says(&["-m", "--socket-mem"])
         {
@@ -165,7 +186,7 @@ mod tests {
         Options {
             memory: Memory::Auto,
             megabytes: None,
-            needed: 200,
+            pools: vec![PoolSize { count: 65_535, frame: 2048 }],
             worker_cores: vec![1, 3],
             devices: vec![Device::parse("net_null0").expect("a device")],
             extra: extra.iter().map(ToString::to_string).collect(),
@@ -179,8 +200,8 @@ mod tests {
     #[test]
     fn huge_pages_are_taken_when_enough_are_free() {
         let rest = "--no-pci --no-telemetry --lcores=0@(1,3) --log-level=warning";
-        assert_eq!(line(&options(&[]), 200), format!("--in-memory {rest}"));
-        assert_eq!(line(&options(&[]), 199), format!("--no-huge --no-shconf -m 200 {rest}"));
+        assert_eq!(line(&options(&[]), 300), format!("--in-memory {rest}"));
+        assert_eq!(line(&options(&[]), 199), format!("--no-huge --no-shconf -m 322 {rest}"));
     }
 
     #[test]

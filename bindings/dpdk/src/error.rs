@@ -38,6 +38,12 @@ impl Error {
         Self { remedy, ..self }
     }
 
+    /// Whether memory did not suffice.
+    #[must_use]
+    pub fn is_lack_of_memory(&self) -> bool {
+        matches!(self.code, 12 | 105)
+    }
+
     /// The errno, 0 if DPDK gave none.
     #[must_use]
     pub fn code(&self) -> i32 {
@@ -97,6 +103,7 @@ fn remedy(code: i32) -> &'static str {
         }
         12 | 105 => "reserve more huge pages, give more memory, or ask for fewer buffers",
         16 | 98 => "another process holds the device: stop it first",
+        17 => "give each device a number of its own, as in net_null0 and net_null1",
         22 | 95 => "check the device's arguments and what its driver can do",
         _ => "",
     }

@@ -17,7 +17,7 @@ mod port;
 mod queue;
 mod thread;
 
-pub use args::{Memory, Options, Pages};
+pub use args::{Memory, Options, Pages, PoolSize};
 pub use burst::{Burst, Drain};
 pub use device::Device;
 pub use eal::{Eal, version};

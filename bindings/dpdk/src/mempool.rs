@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use dpdk_sys as sys;
 
-use crate::{Burst, Eal, Error, HEADROOM, Mbuf, error, log};
+use crate::{Burst, Eal, Error, HEADROOM, Mbuf, Pages, error, log};
 
 /// Buffers a thread keeps to itself. DPDK's limit; a burst of 32 then meets the shared ring once in sixteen.
 const CACHE: u32 = sys::USHER_CACHE_MAX;
@@ -49,17 +49,6 @@ impl Mempool {
             Some(raw) => Ok(Self(Arc::new(Pool { raw, eal: ManuallyDrop::new(eal.clone()) }))),
             None => Err(Error::refused(doing(), error::last(), said)),
         }
-    }
-
-    /// Megabytes that a pool takes, a little too much.
-    #[must_use]
-    pub fn megabytes(count: u32, frame: u16) -> u32 {
-        // The mbuf, the pool's own header and trailer with padding to spread buffers over memory channels, the ring.
-        let overhead = u64::from(sys::USHER_MBUF_SIZE) + 64 + 64 + 16;
-        let each = u64::from(frame) + u64::from(HEADROOM) + overhead;
-        u32::try_from(u64::from(count).saturating_mul(each) >> 20)
-            .unwrap_or(u32::MAX)
-            .saturating_add(2)
     }
 
     /// An empty buffer.
@@ -114,6 +103,24 @@ impl Mempool {
     }
 }
 
+/// Megabytes that a pool takes, rather too many than too few. No buffer crosses a page, so that of ordinary pages a
+/// good part stays unused.
+pub(crate) fn megabytes(count: u32, frame: u16, pages: Pages) -> u32 {
+    // The pool's header before each buffer; padding spreads buffers over memory channels.
+    const HEADER: u64 = 64;
+    const PADDING: u64 = 128;
+    let page: u64 = if pages == Pages::Huge { 2 << 20 } else { 4 << 10 };
+    let buffer =
+        u64::from(frame) + u64::from(HEADROOM) + u64::from(sys::USHER_MBUF_SIZE) + HEADER + PADDING;
+    let (count, each) = (u64::from(count), page / buffer);
+    let taken =
+        if each == 0 { count * buffer.next_multiple_of(page) } else { count.div_ceil(each) * page };
+    // The ring of pointers, whose size is a power of two, and the caches of all threads that there could be.
+    let ring = count.next_power_of_two() * 8;
+    let caches = 128 * u64::from(CACHE) * 3 * 8;
+    u32::try_from((taken + ring + caches).div_ceil(1 << 20)).unwrap_or(u32::MAX)
+}
+
 impl Drop for Pool {
     /// Frees the pool if all its buffers are home; else it stays for good, with EAL under it, because an [`Mbuf`] does
     /// not keep its pool alive (counting references would cost more than the buffer itself).
@@ -139,5 +146,17 @@ impl Drop for Pool {
             // SAFETY: dropped once, here, and not used afterwards.
             unsafe { ManuallyDrop::drop(&mut self.eal) };
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ordinary_pages_hold_one_buffer_each() {
+        assert!((256..270).contains(&megabytes(65_535, 2048, Pages::Ordinary)));
+        assert!((155..170).contains(&megabytes(65_535, 2048, Pages::Huge)));
+        assert!(megabytes(65_535, 9216, Pages::Ordinary) >= 65_535 * 12 / 1024);
     }
 }

@@ -42,9 +42,17 @@ impl RxQueue {
     /// Appends what has arrived, as far as the burst has room, and says how many that was.
     #[inline]
     pub fn rx<const N: usize>(&mut self, burst: &mut Burst<N>) -> usize {
+        self.rx_at_most(burst, N)
+    }
+
+    /// As [`Self::rx`], but appends no more than `most`.
+    #[inline]
+    pub fn rx_at_most<const N: usize>(&mut self, burst: &mut Burst<N>, most: usize) -> usize {
         let ops = self.0.ops();
         let Some(call) = ops.rx_pkt_burst else { return 0 };
         let spare = burst.spare();
+        let most = most.min(spare.len());
+        let spare = &mut spare[..most];
         let room = u16::try_from(spare.len()).unwrap_or(u16::MAX);
         // SAFETY: the table's array of queues has one entry for every queue that the port was configured with.
         let entry = unsafe { ops.rxq.data.add(self.0.index) };

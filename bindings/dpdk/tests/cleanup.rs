@@ -13,7 +13,7 @@ fn memory_is_given_back_when_everything_is_home() {
     let options = Options {
         memory: Memory::None,
         megabytes: Some(64),
-        needed: 64,
+        pools: vec![],
         worker_cores: vec![0],
         devices: vec![],
         extra: vec!["--no-telemetry".into()],

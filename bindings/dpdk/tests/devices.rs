@@ -11,8 +11,8 @@ fn eal() -> &'static Eal {
     EAL.get_or_init(|| {
         let options = Options {
             memory: Memory::None,
-            megabytes: None,
-            needed: 256,
+            megabytes: Some(256),
+            pools: vec![],
             worker_cores: vec![],
             devices: vec![],
             extra: vec![],

@@ -6,8 +6,8 @@ use rustix::thread::sched_getaffinity;
 fn options() -> Options {
     Options {
         memory: Memory::None,
-        megabytes: None,
-        needed: 64,
+        megabytes: Some(64),
+        pools: vec![],
         worker_cores: vec![1],
         devices: vec![],
         extra: vec![],

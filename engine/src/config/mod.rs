@@ -6,6 +6,8 @@
 //! `usher check`; never on the packet path.
 
 mod cores;
+#[cfg(feature = "dpdk")]
+mod dpdk;
 mod global;
 mod later;
 mod plan;

@@ -9,6 +9,8 @@ use std::error::Error;
 use arrayvec::ArrayVec;
 use usher_proto::wire::{Mac, RxChecksums, TxChecksums};
 
+#[cfg(feature = "dpdk")]
+pub mod dpdk;
 pub mod memory;
 
 /// Frames of one receive or transmit call. 32 is what DPDK's vector drivers take at once: fewer costs

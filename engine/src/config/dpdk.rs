@@ -1,0 +1,111 @@
+//! What a plan says to DPDK.
+
+use usher_proto::neighbor::group_of;
+use usher_proto::wire::{Addr, Mac};
+
+use super::plan::{Memory, Plan, PortPlan};
+use crate::port::dpdk::{Pages, PortSetup, Setup};
+
+impl Plan {
+    /// What DPDK needs to know to serve a worker on each of `cores`.
+    #[must_use]
+    pub fn dpdk_setup(&self, cores: &[usize]) -> Setup {
+        Setup {
+            pages: match self.dpdk.memory {
+                Memory::Auto => Pages::Auto,
+                Memory::Huge => Pages::Huge,
+                Memory::None => Pages::Ordinary,
+            },
+            megabytes: self.dpdk.memory_mb,
+            arguments: self.dpdk.eal_args.clone(),
+            buffers: self.dpdk.mbufs_per_port,
+            cores: cores.to_vec(),
+            ports: self.ports.iter().map(port_setup).collect(),
+        }
+    }
+}
+
+fn port_setup(port: &PortPlan) -> PortSetup {
+    PortSetup {
+        name: port.name.clone(),
+        device: port.device.clone(),
+        queues: port.queues,
+        mtu: port.mtu,
+        groups: groups(port),
+    }
+}
+
+/// The groups that neighbour discovery asks and tells us by: each address's own (RFC 4291 §2.7.1) and all nodes.
+fn groups(port: &PortPlan) -> Vec<Mac> {
+    let own = port.addresses.iter().map(|prefix| prefix.addr);
+    let all = own.chain(port.vips.iter().copied());
+    let mut groups: Vec<Mac> = all.filter_map(|addr| group_of(&Addr::from(addr))).collect();
+    if !groups.is_empty() {
+        groups.push(Mac([0x33, 0x33, 0, 0, 0, 1]));
+    }
+    groups.sort_unstable_by_key(|group| group.0);
+    groups.dedup();
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    const CONFIG: &str = r#"
+[engine]
+cores = [1, 2]
+[dpdk]
+memory = "none"
+memory_mb = 512
+eal_args = ["--telemetry"]
+mbufs_per_port = 4096
+[[port]]
+name = "wan"
+device = "net_null0"
+queues = 2
+mtu = 9000
+addresses = ["10.10.0.2/16", "fd00:10::1:2:3/64"]
+[[port]]
+name = "lan"
+device = "net_null1"
+addresses = ["10.20.0.2/16"]
+[[service]]
+name = "hello"
+listen = ["10.10.0.10:80", "[fd00:10::10]:80", "[fd00:10::1:2:3]:80"]
+port = "wan"
+kind = "respond"
+response = "hello"
+"#;
+
+    #[test]
+    fn every_key_reaches_dpdk() {
+        let plan = Plan::parse(CONFIG, Path::new("test.toml")).expect("a good configuration");
+        let port = |name: &str, device: &str, queues, mtu, groups| PortSetup {
+            name: name.into(),
+            device: device.into(),
+            queues,
+            mtu,
+            groups,
+        };
+        let groups = vec![
+            Mac([0x33, 0x33, 0, 0, 0, 1]),
+            Mac([0x33, 0x33, 0xff, 0, 0, 0x10]),
+            Mac([0x33, 0x33, 0xff, 2, 0, 3]),
+        ];
+        let expected = Setup {
+            pages: Pages::Ordinary,
+            megabytes: Some(512),
+            arguments: vec!["--telemetry".into()],
+            buffers: 4096,
+            cores: vec![1, 2],
+            ports: vec![
+                port("wan", "net_null0", Some(2), 9000, groups),
+                port("lan", "net_null1", None, 1500, vec![]),
+            ],
+        };
+        assert_eq!(plan.dpdk_setup(&[1, 2]), expected);
+    }
+}

@@ -1,0 +1,127 @@
+//! A worker's share of a DPDK port.
+
+use dpdk::{Checked as Word, Eal, Mbuf, Mempool, Offloads, RxQueue, TxQueue};
+use usher_proto::wire::{Checked, RxChecksums, TxChecksums};
+
+use super::super::{BURST, Burst, Frame, PortError, QueuePair};
+
+/// A receive and a transmit queue.
+#[derive(Debug)]
+pub struct DpdkQueue {
+    rx: RxQueue,
+    tx: TxQueue,
+    /// Empty between calls: frames on their way between DPDK's array and the worker's.
+    passing: dpdk::Burst<BURST>,
+    pool: Mempool,
+    eal: Eal,
+}
+
+impl DpdkQueue {
+    pub(super) fn new(eal: &Eal, pool: &Mempool, (rx, tx): (RxQueue, TxQueue)) -> Self {
+        Self { rx, tx, passing: dpdk::Burst::new(), pool: pool.clone(), eal: eal.clone() }
+    }
+
+    fn take(&mut self, frames: &mut Burst<DpdkFrame>) {
+        for frame in frames.drain(..) {
+            let refused = self.passing.push(frame.0);
+            debug_assert!(refused.is_ok(), "both arrays hold a burst");
+        }
+    }
+}
+
+impl QueuePair for DpdkQueue {
+    type Frame = DpdkFrame;
+
+    /// Makes DPDK know the worker, without which each buffer would cost atomic operations on the shared pool.
+    fn on_thread(&mut self) -> Result<(), PortError> {
+        self.eal.register_thread()?;
+        if !self.pool.has_cache_here() {
+            return Err(
+                "a worker's thread has no cache of packet buffers; raise dpdk.mbufs_per_port"
+                    .into(),
+            );
+        }
+        Ok(())
+    }
+
+    fn off_thread(&mut self) {
+        self.eal.unregister_thread();
+    }
+
+    #[inline]
+    fn rx(&mut self, into: &mut Burst<DpdkFrame>) {
+        self.rx.rx_at_most(&mut self.passing, into.remaining_capacity());
+        into.extend(self.passing.drain().map(DpdkFrame));
+    }
+
+    #[inline]
+    fn tx(&mut self, frames: &mut Burst<DpdkFrame>) {
+        self.take(frames);
+        self.tx.tx(&mut self.passing);
+        frames.extend(self.passing.drain().map(DpdkFrame));
+    }
+
+    #[inline]
+    fn alloc(&mut self) -> Option<DpdkFrame> {
+        self.pool.alloc().map(DpdkFrame)
+    }
+
+    #[inline]
+    fn free(&mut self, frames: &mut Burst<DpdkFrame>) {
+        self.take(frames);
+        self.passing.clear();
+    }
+
+    fn tx_checksums(&self) -> TxChecksums {
+        let Offloads { tx_ipv4, tx_tcp, .. } = self.tx.offloads();
+        TxChecksums { ip: tx_ipv4, l4: tx_tcp }
+    }
+}
+
+/// A frame in a buffer of DPDK's.
+#[derive(Debug)]
+pub struct DpdkFrame(Mbuf);
+
+impl Frame for DpdkFrame {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        self.0.bytes()
+    }
+
+    #[inline]
+    fn room(&mut self) -> &mut [u8] {
+        self.0.room()
+    }
+
+    #[inline]
+    fn set_len(&mut self, len: usize) {
+        self.0.set_len(len);
+    }
+
+    #[inline]
+    fn is_whole(&self) -> bool {
+        self.0.is_whole()
+    }
+
+    #[inline]
+    fn rx_checksums(&self) -> RxChecksums {
+        RxChecksums { ip: checked(self.0.ip_checksum()), l4: checked(self.0.l4_checksum()) }
+    }
+
+    #[inline]
+    fn request_tx_checksums(&mut self, wanted: TxChecksums, l2: usize, l3: usize, v4: bool) {
+        if wanted.ip || wanted.l4 {
+            self.0.request_checksums(wanted.ip, wanted.l4, l2, l3, v4);
+        } else {
+            self.0.clear_flags();
+        }
+    }
+}
+
+fn checked(word: Word) -> Checked {
+    match word {
+        Word::Good => Checked::Good,
+        Word::Bad => Checked::Bad,
+        Word::Unknown => Checked::Unknown,
+    }
+}

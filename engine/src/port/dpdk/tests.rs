@@ -1,0 +1,104 @@
+//! The port over devices that need nothing. DPDK's environment starts once a process, so one test opens all of them.
+
+use usher_proto::wire::{Checked, RxChecksums, TxChecksums};
+
+use super::*;
+use crate::port::{Burst, Frame, QueuePair};
+
+fn port(name: &str, device: &str, queues: Option<u16>, mtu: u16) -> PortSetup {
+    PortSetup {
+        name: name.into(),
+        device: device.into(),
+        queues,
+        mtu,
+        groups: vec![Mac([0x33, 0x33, 0xff, 0, 0, 1])],
+    }
+}
+
+fn setup(ports: Vec<PortSetup>) -> Setup {
+    Setup {
+        pages: Pages::Ordinary,
+        megabytes: None,
+        arguments: vec![],
+        buffers: 4095,
+        cores: vec![0, 1],
+        ports,
+    }
+}
+
+#[test]
+fn ports_open_start_pass_frames_and_close() {
+    let ports = vec![
+        port("ring", "net_ring0", Some(1), 1500),
+        port("null", "net_null0,no-rx=1", None, 1500),
+    ];
+    let mut ports = open(&setup(ports)).expect("opened");
+    assert!(!ports[0].has_huge_pages());
+    assert_eq!((ports[0].name(), ports[0].driver(), ports[0].mtu()), ("ring", "net_ring", 1500));
+    assert_eq!(ports[1].start().expect("started").len(), 2, "a queue pair for each worker");
+
+    let mut queue = ports[0].start().expect("started").remove(0);
+    assert!(ports[0].start().is_err(), "a port starts once");
+    assert_ne!(ports[0].reception(), None);
+    assert!(ports[0].is_link_up());
+    let ring = ports.remove(0);
+    let worker = std::thread::spawn(move || {
+        queue.on_thread().expect("known, with a cache");
+        pass_frames(&mut queue);
+        queue.off_thread();
+        queue
+    });
+    let queue = worker.join().expect("worker");
+    assert_eq!((ring.stats().received, ring.stats().sent), (32, 32));
+    assert_eq!(ring.pool.available(), ring.pool.size(), "no buffer is lost");
+    drop(ring);
+    drop(queue);
+
+    let again = open(&setup(vec![])).expect_err("a second environment").to_string();
+    assert!(again.starts_with("EAL runs once a process"), "{again}");
+}
+
+fn pass_frames(queue: &mut DpdkQueue) {
+    let mut frames = Burst::new();
+    for number in 0..32_u8 {
+        let mut frame = queue.alloc().expect("a buffer");
+        assert!(frame.room().len() >= 1518);
+        frame.room()[..60].fill(number);
+        frame.set_len(60);
+        frames.push(frame);
+    }
+    queue.tx(&mut frames);
+    assert!(frames.is_empty());
+    frames.extend((0..30).map_while(|_| queue.alloc()));
+    queue.rx(&mut frames);
+    assert_eq!(frames.len(), 32, "as many as there was room for");
+    queue.free(&mut frames);
+    queue.rx(&mut frames);
+    assert_eq!(frames.len(), 30, "and the others later");
+    for (frame, number) in frames.iter().zip(2_u8..) {
+        assert_eq!(frame.bytes(), [number; 60]);
+        assert!(frame.is_whole());
+        let unknown = RxChecksums { ip: Checked::Unknown, l4: Checked::Unknown };
+        assert_eq!(frame.rx_checksums(), unknown);
+    }
+    frames.clear();
+    assert_eq!(queue.tx_checksums(), TxChecksums::default(), "a ring completes none");
+    let mut frame = queue.alloc().expect("a buffer");
+    frame.request_tx_checksums(TxChecksums { ip: true, l4: true }, 14, 20, true);
+    frame.request_tx_checksums(TxChecksums::default(), 14, 20, true);
+}
+
+#[test]
+fn a_device_that_is_none_is_told_before_anything_starts() {
+    let error =
+        open(&setup(vec![port("wan", "eth 0", None, 1500)])).expect_err("no device").to_string();
+    assert!(error.starts_with("port wan: `eth 0` names no device; give a PCI address"), "{error}");
+}
+
+#[test]
+fn memory_is_asked_for_by_the_ports_and_their_mtu() {
+    let ports = vec![port("a", "net_null0", None, 1500), port("b", "net_null1", None, 9000)];
+    let asked = environment(&setup(ports), &[]).pools;
+    let pool = |frame| dpdk::PoolSize { count: 4095, frame };
+    assert_eq!(asked, [pool(2048), pool(9216)]);
+}
