@@ -55,8 +55,14 @@ fn log() {
     let _ = log.with_writer(std::io::stderr).try_init();
 }
 
-/// Opens the ports of the plan, in its order. Without DPDK the configuration refuses every device
-/// before this is reached.
+/// Opens the ports of the plan, in its order.
+#[cfg(feature = "dpdk")]
+fn open(plan: &Plan, cores: &[usize]) -> Result<Vec<crate::port::dpdk::DpdkPort>, PortError> {
+    crate::port::dpdk::open(&plan.dpdk_setup(cores))
+}
+
+/// Without DPDK the configuration refuses every device before this is reached.
+#[cfg(not(feature = "dpdk"))]
 fn open(_: &Plan, _: &[usize]) -> Result<Vec<crate::port::memory::MemoryPort>, PortError> {
     Err("this build of usher has no DPDK; build it with its default features".into())
 }
