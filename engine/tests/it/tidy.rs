@@ -204,3 +204,34 @@ fn files_stay_readable() {
         .collect();
     assert!(broken.is_empty(), "{broken:#?}");
 }
+
+/// The fields of a row of a table in Markdown, or nothing.
+fn fields(line: &str) -> Vec<&str> {
+    line.strip_prefix('|').map_or_else(Vec::new, |row| row.split('|').map(str::trim).collect())
+}
+
+/// What stands between backticks.
+fn quoted(field: &str) -> impl Iterator<Item = &str> {
+    field.split('`').skip(1).step_by(2)
+}
+
+/// Every test and every place in the code that `docs/CONFORMANCE.md` names exists.
+#[test]
+fn conformance_names_what_is_there() {
+    let sources = all_sources();
+    let has = |what: &str| sources.iter().any(|source| source.text.contains(what));
+    let path = |name: &str| root().join("engine/proto/src").join(name).exists();
+    let text = fs::read_to_string(root().join("docs/CONFORMANCE.md")).expect("docs/CONFORMANCE.md");
+    let (mut missing, mut rows) = (Vec::new(), 0);
+    for line in text.lines() {
+        let [_, _, code, tests, _, ""] = fields(line)[..] else { continue };
+        rows += 1;
+        missing.extend(quoted(tests).filter(|name| !has(&format!("fn {name}("))));
+        missing.extend(quoted(code).filter(|name| match name.strip_suffix(".rs") {
+            Some(_) => !path(name),
+            None => !["fn", "struct", "enum"].iter().any(|kind| has(&format!("{kind} {name}"))),
+        }));
+    }
+    assert!(rows > 50, "the tables have another shape than this test reads");
+    assert!(missing.is_empty(), "docs/CONFORMANCE.md names what is not there: {missing:?}");
+}
