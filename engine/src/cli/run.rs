@@ -58,7 +58,12 @@ fn log() {
 /// Opens the ports of the plan, in its order.
 #[cfg(feature = "dpdk")]
 fn open(plan: &Plan, cores: &[usize]) -> Result<Vec<crate::port::dpdk::DpdkPort>, PortError> {
-    crate::port::dpdk::open(&plan.dpdk_setup(cores))
+    let ports = crate::port::dpdk::open(&plan.dpdk_setup(cores))?;
+    for port in &ports {
+        let pages = if port.has_huge_pages() { "huge" } else { "ordinary" };
+        info!("port `{}`: driver {}, buffers in {pages} pages", port.name(), port.driver());
+    }
+    Ok(ports)
 }
 
 /// Without DPDK the configuration refuses every device before this is reached.

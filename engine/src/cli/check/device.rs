@@ -1,6 +1,6 @@
 //! Devices: there, bound, up, near their workers.
 
-use super::{Finding, Host, ethtool, fail, ok, warn};
+use super::{Finding, Host, fail, ok, peer, warn};
 use crate::config::{PortPlan, Topology, is_pci};
 
 /// Kernel drivers that hand a PCI device to user space.
@@ -111,40 +111,6 @@ fn kernel_interface(port: &PortPlan, interface: &str, host: &Host) -> Vec<Findin
             "port {name}: {interface} has an MTU of {mtu}, the file says {ours}"
         )));
     }
-    findings.extend(peer(port, interface, host));
+    findings.extend(peer::check(port, interface, host));
     findings
-}
-
-/// A veth's other end leaves TCP checksums to the device, and a veth computes none: frames that did not
-/// cross a real link arrive with wrong ones and are dropped as `bad_tcp_checksum`.
-fn peer(port: &PortPlan, interface: &str, host: &Host) -> Option<Finding> {
-    let read = |what: &str| host.sys(&format!("class/net/{interface}/{what}"))?.parse::<u32>().ok();
-    let (own, peer) = (read("ifindex")?, read("iflink")?);
-    if own == peer || host.sys.join(format!("class/net/{interface}/device")).exists() {
-        return None;
-    }
-    let name = &port.name;
-    let here = ethtool::name_of(peer).filter(|peer_name| {
-        host.sys(&format!("class/net/{peer_name}/iflink")) == Some(own.to_string())
-    });
-    Some(match here.as_deref().map(|peer| (peer, ethtool::tx_checksums(peer))) {
-        Some((peer, Some(true))) => {
-            let what = format!(
-                "port {name}: {peer}, the other end of {interface}, leaves TCP checksums undone"
-            );
-            fail(format!("{what}: its connections would be dropped; ethtool -K {peer} tx off"))
-        }
-        Some((peer, Some(false))) => {
-            ok(format!("port {name}: {peer}, the other end of {interface}, computes checksums"))
-        }
-        Some((peer, None)) => {
-            warn(format!("port {name}: whether {peer} computes checksums cannot be read"))
-        }
-        None => {
-            let what = format!(
-                "port {name}: the other end of {interface} is in another network namespace"
-            );
-            warn(format!("{what}: if it is a veth, it needs `ethtool -K PEER tx off` there"))
-        }
-    })
 }

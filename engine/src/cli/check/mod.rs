@@ -5,6 +5,7 @@ mod device;
 mod ethtool;
 mod kernel;
 mod memory;
+mod peer;
 
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
@@ -95,12 +96,19 @@ pub(super) fn check(file: &Path) -> u8 {
     if failed { FAILED } else { DONE }
 }
 
-/// What `usher run` looks at first: without memory it would be killed half-way, so that is an error; what
-/// the kernel does on our links is logged.
+/// What `usher run` looks at first, before it touches a device. Another engine, or too little memory, of
+/// which it would die half-way, is an error; what the kernel does on our links is logged.
 pub(super) fn before_start(plan: &Plan, workers: usize) -> Result<(), String> {
     let host = Host::this();
     for finding in kernel::check(plan, &host).iter().filter(|finding| finding.grade != Grade::Ok) {
         tracing::warn!("{}", finding.what);
+    }
+    let socket = &plan.engine.control_socket;
+    if UnixStream::connect(socket).is_ok() {
+        let name = socket.display();
+        return Err(format!(
+            "another engine runs with control socket {name}: stop it, or set `engine.control_socket`"
+        ));
     }
     let findings = memory::check(plan, workers, &host);
     match findings.into_iter().find(|finding| finding.grade == Grade::Fail) {
