@@ -38,8 +38,8 @@ impl Mempool {
         let Ok(text) = CString::new(name) else {
             return Err(Error::ours(doing(), "its name holds a zero byte"));
         };
-        // DPDK wants the cache to be at most two thirds of the pool.
-        let cache = CACHE.min(count / 2);
+        // A cache holds up to one and a half times its size; in a small pool one thread must not hold most of it.
+        let cache = CACHE.min(count / 16);
         let room = frame.saturating_add(HEADROOM);
         let (raw, said) = log::listen(|| {
             // SAFETY: EAL runs, as the handle proves; the name is terminated and copied.

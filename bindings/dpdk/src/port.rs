@@ -99,6 +99,15 @@ pub struct Stats {
     pub tx_errors: u64,
 }
 
+impl Info {
+    /// Whether its MTU is the driver's to set. net_af_packet makes no use of it and claims to carry 1518 bytes at most,
+    /// whatever the frames of its ring hold: there the kernel's interface decides alone.
+    #[must_use]
+    pub fn sets_mtu(&self) -> bool {
+        self.driver != "net_af_packet"
+    }
+}
+
 impl Port {
     /// Opens a device. One on the PCI bus was found when EAL started; a virtual one is made now.
     ///
@@ -150,8 +159,10 @@ impl Port {
         let offloads =
             Offloads { rss: self.info.offloads.rss && setup.queues > 1, ..self.info.offloads };
         self.device.configure(setup, &self.info, offloads)?;
+        if self.info.sets_mtu() {
+            self.device.set_mtu(setup.mtu)?;
+        }
         self.device.set_up_queues(setup, pool)?;
-        self.device.set_mtu(setup.mtu)?;
         let id = self.device.id;
         // SAFETY: the port is configured and its queues are set up.
         checked(doing, || unsafe { sys::rte_eth_dev_start(id) })?;

@@ -1,14 +1,19 @@
 //! What drivers want to hear that the configuration need not say.
 
+use std::fs;
+use std::path::Path;
+
 use dpdk::Device;
 
-/// Bytes of a buffer for frames of a port: Ethernet and two VLAN tags beside the MTU, in steps of 1 KiB, because NICs
-/// count receive buffers so, and at least 2 KiB, which memif and Intel's drivers take for granted.
+/// Bytes of a buffer for frames of a port: beside the MTU, Ethernet, two VLAN tags and the header that the kernel puts
+/// before a frame in a packet socket's ring; in steps of 1 KiB, because NICs count receive buffers so, and at least
+/// 2 KiB, which memif and Intel's drivers take for granted.
 pub(super) fn room(mtu: u16) -> u16 {
-    mtu.saturating_add(ENVELOPE).next_multiple_of(1024).max(2048)
+    mtu.saturating_add(ENVELOPE).next_multiple_of(1024).max(SMALLEST)
 }
 
-const ENVELOPE: u16 = 14 + 8 + 4;
+const SMALLEST: u16 = 2048;
+const ENVELOPE: u16 = 14 + 8 + 4 + 64;
 
 /// Adds to a virtual device the arguments without which it has one queue, or small frames. What the configuration
 /// gives itself stays.
@@ -21,12 +26,22 @@ pub(super) fn fit(device: &mut Device, queues: u16, mtu: u16) {
     }
 }
 
-/// The kernel's ring has frames of fixed size in blocks; its header takes up to 64 bytes of each frame.
+/// A packet socket's ring has frames of fixed size, 2 KiB if nothing is said, in blocks of whole pages; the driver wants
+/// a buffer to hold what fits into a frame.
 fn fit_af_packet(device: &mut Device, mtu: u16) {
-    if usize::from(mtu) + usize::from(ENVELOPE) + 64 > 2048 {
-        device.default_argument("framesz", 16384);
-        device.default_argument("blocksz", 16384);
+    let frame = room(mtu);
+    if frame > SMALLEST {
+        device.default_argument("framesz", frame);
+        device.default_argument("blocksz", u32::from(frame) * 4);
     }
+}
+
+/// The MTU of the kernel interface under a packet socket, which nobody else looks at; `None` for other devices.
+pub(super) fn interface_mtu(device: &Device) -> Option<u16> {
+    let interface = device.argument("iface").filter(|_| device.is_driver("net_af_packet"))?;
+    let text = fs::read_to_string(Path::new("/sys/class/net").join(interface).join("mtu")).ok()?;
+    let mtu: u32 = text.trim().parse().ok()?;
+    Some(u16::try_from(mtu).unwrap_or(u16::MAX))
 }
 
 #[cfg(test)]
@@ -44,8 +59,16 @@ mod tests {
         assert_eq!(fitted("net_af_packet0,iface=e0", 2, 1500), "net_af_packet0,iface=e0,qpairs=2");
         assert_eq!(
             fitted("net_af_packet0,iface=e0,qpairs=1", 2, 9000),
-            "net_af_packet0,iface=e0,qpairs=1,framesz=16384,blocksz=16384"
+            "net_af_packet0,iface=e0,qpairs=1,framesz=9216,blocksz=36864"
         );
+    }
+
+    #[test]
+    fn a_packet_socket_carries_what_its_interface_does() {
+        let mtu_of = |text| interface_mtu(&Device::parse(text).expect("a device"));
+        assert!(mtu_of("net_af_packet0,iface=lo").is_some());
+        assert_eq!(mtu_of("net_af_packet0,iface=no-such-link"), None);
+        assert_eq!(mtu_of("net_af_xdp0,iface=lo"), None);
     }
 
     #[test]
@@ -59,6 +82,6 @@ mod tests {
 
     #[test]
     fn buffers_hold_a_tagged_frame() {
-        assert_eq!((room(1500), room(2022), room(2023), room(9000)), (2048, 2048, 3072, 9216));
+        assert_eq!((room(1500), room(1958), room(1959), room(9000)), (2048, 2048, 3072, 9216));
     }
 }

@@ -145,38 +145,15 @@ impl DpdkPort {
         buffers: u32,
         workers: u16,
     ) -> Result<Self, PortError> {
-        let failed = |error| of_port(&setup.name, &error);
+        let failed = |error: dpdk::Error| of_port(&setup.name, &error);
+        let refused = |what: String| of_port(&setup.name, &format!("{device} {what}"));
         let raw = Raw::open(eal, device).map_err(failed)?;
         let info = raw.info();
-        let queues = match setup.queues {
-            Some(asked) if asked > info.queues => {
-                let most = info.queues;
-                return Err(of_port(
-                    &setup.name,
-                    &format!(
-                        "{asked} queues are asked for, but {device} has {most}; lower `queues` or leave it out"
-                    ),
-                ));
-            }
-            asked => asked.unwrap_or(workers).min(info.queues).max(1),
-        };
-        if setup.mtu > info.max_mtu {
-            let most = info.max_mtu;
-            return Err(of_port(
-                &setup.name,
-                &format!(
-                    "an MTU of {} is asked for, but {device} carries {most}; lower `mtu`",
-                    setup.mtu
-                ),
-            ));
-        }
-        let pool = Mempool::new(
-            eal,
-            &format!("usher-{}", raw.id()),
-            buffers,
-            driver::room(setup.mtu),
-            info.node,
-        );
+        let queues = queues(setup.queues, workers, info.queues).map_err(refused)?;
+        let carries = driver::interface_mtu(device).unwrap_or(info.max_mtu);
+        check_mtu(setup.mtu, carries).map_err(refused)?;
+        let (pool, room) = (format!("usher-{}", raw.id()), driver::room(setup.mtu));
+        let pool = Mempool::new(eal, &pool, buffers, room, info.node).map_err(failed)?;
         // A quarter of the buffers for each direction of all queues leaves half for the caches and for frames held.
         let ring = (buffers / 4 / u32::from(queues)).clamp(64, u32::from(RING));
         Ok(Self {
@@ -185,7 +162,7 @@ impl DpdkPort {
             mtu: setup.mtu,
             groups: setup.groups.iter().map(|group| group.0).collect(),
             reception: None,
-            pool: pool.map_err(failed)?,
+            pool,
             raw,
             eal: eal.clone(),
             queues,
@@ -216,6 +193,25 @@ impl DpdkPort {
     pub fn arguments(&self) -> &[String] {
         self.eal.arguments()
     }
+}
+
+/// Queue pairs to start: as many as asked for, or one a worker as far as the device has them.
+fn queues(asked: Option<u16>, workers: u16, most: u16) -> Result<u16, String> {
+    match asked {
+        Some(asked) if asked > most => {
+            Err(format!("has {most} queue pairs, not {asked}; lower `queues`, or leave it out"))
+        }
+        asked => Ok(asked.unwrap_or(workers).min(most).max(1)),
+    }
+}
+
+fn check_mtu(asked: u16, most: u16) -> Result<(), String> {
+    if asked > most {
+        return Err(format!(
+            "carries an MTU of {most}, not {asked}; lower `mtu`, or raise the device's"
+        ));
+    }
+    Ok(())
 }
 
 impl Port for DpdkPort {

@@ -102,3 +102,15 @@ fn memory_is_asked_for_by_the_ports_and_their_mtu() {
     let pool = |frame| dpdk::PoolSize { count: 4095, frame };
     assert_eq!(asked, [pool(2048), pool(9216)]);
 }
+
+#[test]
+fn a_port_has_a_queue_a_worker_as_far_as_the_device_goes() {
+    assert_eq!(queues(None, 4, 16), Ok(4));
+    assert_eq!(queues(None, 4, 1), Ok(1), "fewer than workers");
+    assert_eq!(queues(Some(2), 4, 16), Ok(2));
+    let error = queues(Some(2), 4, 1).expect_err("more than there are");
+    assert_eq!(error, "has 1 queue pairs, not 2; lower `queues`, or leave it out");
+    assert_eq!(check_mtu(1500, 1500), Ok(()));
+    let error = check_mtu(9000, 1500).expect_err("too much");
+    assert_eq!(error, "carries an MTU of 1500, not 9000; lower `mtu`, or raise the device's");
+}
