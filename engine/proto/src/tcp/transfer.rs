@@ -57,9 +57,12 @@ impl Tcb {
         }
     }
 
-    /// RFC 9293 §3.10.7.4: the newest segment's window counts. Returns whether it changed.
+    /// RFC 9293 §3.10.7.4: the newest segment's window counts. A segment that acknowledges more is newer
+    /// than what is known, also when it sends old data again: to move SND.UNA without its window would
+    /// move the right edge beyond what the peer allows. Returns whether the window changed.
     fn update_window(&mut self, seg: &Segment) -> bool {
-        let newer = self.snd_wl1.is_before(seg.seq)
+        let newer = seg.ack.is_after(self.snd_una)
+            || self.snd_wl1.is_before(seg.seq)
             || (self.snd_wl1 == seg.seq && !seg.ack.is_before(self.snd_wl2));
         if !newer {
             return false;

@@ -35,7 +35,7 @@ fn crowd(
 }
 
 /// Runs a mode and a weather with one seed, or with as many as `USHER_SIM_SEEDS` says: for hunting.
-fn hunt(first: u64, run: impl Fn(u64)) {
+pub(crate) fn hunt(first: u64, run: impl Fn(u64)) {
     let seeds =
         std::env::var("USHER_SIM_SEEDS").ok().and_then(|text| text.parse().ok()).unwrap_or(1);
     (0..seeds).for_each(|index| run(first + 1000 * index));

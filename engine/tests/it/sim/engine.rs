@@ -44,19 +44,23 @@ pub(crate) struct Setup {
     pub(crate) unix_ms: u64,
 }
 
+impl Setup {
+    pub(crate) const DEFAULT: Self = Self {
+        cookies: Cookies::Auto,
+        half_open_limit: 65_536,
+        capacity: 4096,
+        answer: 2000,
+        offloads: false,
+        buffers: 2048,
+        ring: 1024,
+        uptime_ms: 5000,
+        unix_ms: 1_764_000_000_000,
+    };
+}
+
 impl Default for Setup {
     fn default() -> Self {
-        Self {
-            cookies: Cookies::Auto,
-            half_open_limit: 65_536,
-            capacity: 4096,
-            answer: 2000,
-            offloads: false,
-            buffers: 2048,
-            ring: 1024,
-            uptime_ms: 5000,
-            unix_ms: 1_764_000_000_000,
-        }
+        Self::DEFAULT
     }
 }
 

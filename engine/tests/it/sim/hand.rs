@@ -124,7 +124,11 @@ impl Hand {
             world.pass(MILLI);
             self.say(world, ACK, b"");
         }
-        panic!("the answer never ended: {} bytes came\n{}", self.received, world.story(&self.ends));
+        panic!(
+            "the answer never ended: {} bytes came\n{}",
+            self.received,
+            world.story(self.ends.local)
+        );
     }
 }
 

@@ -39,6 +39,9 @@ struct Tuple {
     acks: Vec<u32>,
     ends: Vec<u32>,
     macs: Vec<Mac>,
+    /// What came in this burst, for a connection that begins in it.
+    burst: u64,
+    recent: Vec<Packet>,
 }
 
 /// What the monitor is told about the server.
@@ -52,6 +55,7 @@ pub(crate) struct Facts {
 pub(crate) struct Monitor {
     facts: Facts,
     tuples: HashMap<(SocketAddr, SocketAddr), Tuple>,
+    burst: u64,
     /// What went wrong.
     pub(crate) faults: Vec<String>,
     /// SYN-ACKs, RSTs, and other segments that left.
@@ -66,6 +70,7 @@ impl Monitor {
         Self {
             facts,
             tuples: HashMap::new(),
+            burst: 0,
             faults: Vec::new(),
             syn_acks: 0,
             resets: 0,
@@ -74,8 +79,13 @@ impl Monitor {
         }
     }
 
-    /// A frame reaches the server.
-    pub(crate) fn arrives(&mut self, frame: &[u8]) {
+    /// A burst reaches the server.
+    pub(crate) fn arrive(&mut self, burst: &[Vec<u8>]) {
+        self.burst += 1;
+        burst.iter().for_each(|frame| self.arrives(frame));
+    }
+
+    fn arrives(&mut self, frame: &[u8]) {
         let Ok(packet) = frame::read(frame) else { return };
         let tuple = self.tuples.entry((packet.src, packet.dst)).or_default();
         if !tuple.macs.contains(&packet.src_mac) {
@@ -93,6 +103,11 @@ impl Monitor {
         for connection in &mut tuple.connections {
             connection.arrives(&packet);
         }
+        if tuple.burst != self.burst {
+            tuple.burst = self.burst;
+            tuple.recent.clear();
+        }
+        tuple.recent.push(packet);
     }
 
     /// A frame leaves the server.
@@ -134,10 +149,12 @@ impl Connection {
     fn arrives(&mut self, packet: &Packet) {
         let end = packet.end().wrapping_sub(self.irs);
         let ack = packet.ack.wrapping_sub(self.iss);
-        if end > 1 << 30 || ack > 1 << 30 || !packet.has(ACK) {
+        if end < 1 << 31 {
+            self.arrived = self.arrived.max(end.into());
+        }
+        if !packet.has(ACK) || ack >= 1 << 31 {
             return;
         }
-        self.arrived = self.arrived.max(end.into());
         self.duplicates += u32::from(packet.length() == 0 && u64::from(ack) == self.acked);
         self.acked = self.acked.max(ack.into());
         self.edge = self.edge.max(u64::from(ack) + (u64::from(packet.window) << self.scale));
@@ -234,9 +251,11 @@ impl Tuple {
     fn syn_ack(&mut self, packet: &Packet, mtu: u16) -> Vec<String> {
         let mut faults = Vec::new();
         let irs = packet.ack.wrapping_sub(1);
-        let Some(syn) = self.syns.iter().find(|syn| syn.seq == irs) else {
+        // Several SYNs with one number and different offers: the most that any of them allows.
+        let syns: Vec<_> = self.syns.iter().filter(|syn| syn.seq == irs).collect();
+        if syns.is_empty() {
             return vec!["answers no SYN".to_owned()];
-        };
+        }
         let overhead = if packet.src.is_ipv6() { 60 } else { 40 };
         if packet.mss() != Some(mtu - overhead) {
             faults.push(format!("MSS {:?} from an MTU of {mtu}", packet.mss()));
@@ -250,20 +269,24 @@ impl Tuple {
         if let Some(known) =
             self.connections.iter_mut().find(|c| c.iss == packet.seq && c.irs == irs)
         {
-            // A cookie remembers nothing: an older SYN that comes late has the newer answer.
-            if known.last_tsval.is_none() {
-                known.first_tsval = packet.time().map(|(val, _)| val);
-            }
+            // A cookie remembers nothing: an older SYN that comes late has the newer answer. And a
+            // half-open flow that gave way to another SYN within the ISN's clock has the same numbers.
+            known.timestamps = packet.time().is_some();
+            known.first_tsval = known.last_tsval.or(packet.time().map(|(val, _)| val));
             return faults;
         }
         let smallest = if packet.src.is_ipv6() { 1220 } else { 536 };
-        self.connections.push(Connection {
+        let mut connection = Connection {
             iss: packet.seq,
             irs,
-            mss: syn.mss().unwrap_or(smallest),
-            scale: if packet.scale().is_some() { syn.scale().unwrap_or(0).min(14) } else { 0 },
+            mss: syns.iter().map(|syn| syn.mss().unwrap_or(smallest)).max().unwrap_or(0),
+            scale: packet
+                .scale()
+                .and(syns.iter().filter_map(|syn| syn.scale()).max())
+                .unwrap_or(0)
+                .min(14),
             timestamps: packet.time().is_some(),
-            edge: 1 + u64::from(syn.window),
+            edge: 1 + syns.iter().map(|syn| u64::from(syn.window)).max().unwrap_or(0),
             acked: 0,
             arrived: 1,
             acknowledged: 1,
@@ -272,7 +295,9 @@ impl Tuple {
             last_tsval: None,
             first_tsval: packet.time().map(|(val, _)| val),
             duplicates: 0,
-        });
+        };
+        self.recent.iter().for_each(|packet| connection.arrives(packet));
+        self.connections.push(connection);
         faults
     }
 

@@ -242,6 +242,30 @@ fn a_closed_window_is_probed_until_it_opens() {
     }
 }
 
+/// Found by `fools_break_no_rule`, seed 21601: the client's second piece was lost and the third arrived;
+/// then the second, sent again, acknowledged more and closed the window. The server took the
+/// acknowledgement, but not the window, as the third piece had the higher number (RFC 9293 §3.10.7.4 read
+/// by the letter), and sent beyond what the client allowed.
+#[test]
+fn a_retransmission_that_acknowledges_more_closes_the_window() {
+    for cookies in [Cookies::Never, Cookies::Always] {
+        let mut world =
+            world(32, Weather::CLEAR, &Setup { cookies, answer: 9000, ..Setup::default() });
+        let mut hand = Hand { window: 5000, ..Hand::new(0, false) };
+        hand.knock(&mut world);
+        let first = hand.say(&mut world, ACK | PSH, REQUEST);
+        assert!(!first.is_empty());
+        let again = hand.seq;
+        let third = Hand { seq: again.wrapping_add(100), ack: first[0].seq, ..hand.clone() };
+        let third = third.segment(&world, ACK | PSH, REQUEST);
+        world.inject(&third);
+        hand.window = 0;
+        let answers = hand.say(&mut world, ACK | PSH, &[b'y'; 100]);
+        assert!(answers.iter().all(|p| p.payload.is_empty()), "the window is shut: {answers:?}");
+        world.check_wire();
+    }
+}
+
 /// The issue: idle flows end after a configured time, by RST to the client.
 #[test]
 fn an_idle_flow_ends_by_rst() {

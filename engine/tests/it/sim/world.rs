@@ -19,7 +19,7 @@ const GRAIN: u64 = 30;
 const BURST: usize = 32;
 /// How often an idle server is called, in microseconds: while clients wait, and while only time passes.
 const POLL: u64 = 5000;
-const IDLE_POLL: u64 = 20_000;
+const IDLE_POLL: u64 = 50_000;
 type Key = (SocketAddr, SocketAddr);
 
 /// The service's address.
@@ -136,8 +136,8 @@ impl<S: Server> World<S> {
 
     /// Hands a burst to the server at once and sends what it answers.
     pub(crate) fn turn(&mut self, burst: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        self.monitor.arrive(burst);
         for frame in burst {
-            self.monitor.arrives(frame);
             self.trace.push((self.now, true, frame.clone()));
         }
         let sent = self.server.turn(self.now, burst);
@@ -266,18 +266,8 @@ impl<S: Server> World<S> {
 
     fn first_fault(&self) -> String {
         let fault = &self.monitor.faults[0];
-        let about = self.trace.iter().rev().map(|(_, _, frame)| frame::describe(frame));
-        let peers: Vec<_> = self
-            .clients
-            .iter()
-            .filter(|c| fault.contains(&format!("> {} ", c.ends.local)))
-            .collect();
-        let ends = peers.first().map(|client| client.ends);
-        let last = about.take(1).collect::<Vec<_>>().join("");
-        format!(
-            "{fault}\nlast frame: {last}\n{}",
-            ends.map_or_else(String::new, |ends| self.story(&ends))
-        )
+        let peer = fault.split("> ").nth(1).and_then(|rest| rest.split(' ').next()?.parse().ok());
+        format!("{fault}\n{}", peer.map_or_else(String::new, |peer| self.story(peer)))
     }
 
     fn explain(&self, failed: &[(usize, String)]) -> String {
@@ -287,14 +277,14 @@ impl<S: Server> World<S> {
             "{} clients failed; the first is {index}: {why}\n{:?}\n{}",
             failed.len(),
             client.plan,
-            self.story(&client.ends)
+            self.story(client.ends.local)
         )
     }
 
-    /// All frames of one tuple that the server saw or sent.
-    pub(crate) fn story(&self, ends: &Ends) -> String {
+    /// The last frames of one peer that the server saw or sent.
+    pub(crate) fn story(&self, peer: SocketAddr) -> String {
         let ours = |frame: &[u8]| match frame::read(frame) {
-            Ok(packet) => [packet.src, packet.dst].contains(&ends.local),
+            Ok(packet) => [packet.src, packet.dst].contains(&peer),
             Err(_) => false,
         };
         let lines =
@@ -302,6 +292,7 @@ impl<S: Server> World<S> {
                 let way = if *to_server { "->" } else { "<-" };
                 format!("{:>12.6} {way} {}", *at as f64 / 1e6, frame::describe(frame))
             });
-        lines.collect::<Vec<_>>().join("\n")
+        let lines: Vec<_> = lines.collect();
+        lines[lines.len().saturating_sub(100)..].join("\n")
     }
 }
