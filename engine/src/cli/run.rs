@@ -33,15 +33,18 @@ pub(super) fn run(file: &Path) -> u8 {
     // from here on a signal waits until the engine can obey it
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]);
     let outcome = signals.map_err(Into::into).and_then(|mut signals| {
-        let cores = plan.engine.cores.resolve(&Topology::read())?;
+        let machine = Topology::read();
+        let cores = plan.engine.cores.resolve(&machine)?;
         plan.notices.iter().for_each(|notice| warn!("{notice}"));
-        before_start(&plan, cores.len())?;
+        before_start(&plan, &machine, &cores)?;
         let ports = open(&plan, &cores)?;
         let cores: Vec<_> = cores.into_iter().map(Some).collect();
         serve(&plan, file, ports, &cores, || signals.pending().next())
     });
     outcome.unwrap_or_else(|cause| {
-        complain(&cause.to_string());
+        let root = rustix::process::geteuid().is_root();
+        let remedy = if root { "" } else { "; it may be for want of privileges: run as root" };
+        complain(&format!("{cause}{remedy}"));
         FAILED
     })
 }

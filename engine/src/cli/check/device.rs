@@ -1,6 +1,6 @@
 //! Devices: there, bound, up, near their workers.
 
-use super::{Finding, Host, fail, ok, peer, warn};
+use super::{Finding, Host, fail, ok, warn};
 use crate::config::{PortPlan, Topology, is_pci};
 
 /// Kernel drivers that hand a PCI device to user space.
@@ -111,6 +111,5 @@ fn kernel_interface(port: &PortPlan, interface: &str, host: &Host) -> Vec<Findin
             "port {name}: {interface} has an MTU of {mtu}, the file says {ours}"
         )));
     }
-    findings.extend(peer::check(port, interface, host));
     findings
 }

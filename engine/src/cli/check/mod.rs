@@ -96,9 +96,10 @@ pub(super) fn check(file: &Path) -> u8 {
     if failed { FAILED } else { DONE }
 }
 
-/// What `usher run` looks at first, before it touches a device. Another engine, or too little memory, of
-/// which it would die half-way, is an error; what the kernel does on our links is logged.
-pub(super) fn before_start(plan: &Plan, workers: usize) -> Result<(), String> {
+/// What `usher run` looks at first, before it touches a device. Another engine, too little memory (of
+/// which it would die half-way) and a device that is not there are errors; what the kernel does on our
+/// links is logged.
+pub(super) fn before_start(plan: &Plan, machine: &Topology, cores: &[usize]) -> Result<(), String> {
     let host = Host::this();
     for finding in kernel::check(plan, &host).iter().filter(|finding| finding.grade != Grade::Ok) {
         tracing::warn!("{}", finding.what);
@@ -110,7 +111,10 @@ pub(super) fn before_start(plan: &Plan, workers: usize) -> Result<(), String> {
             "another engine runs with control socket {name}: stop it, or set `engine.control_socket`"
         ));
     }
-    let findings = memory::check(plan, workers, &host);
+    let mut findings = memory::check(plan, cores.len(), &host);
+    for port in &plan.ports {
+        findings.extend(device::check(port, &host, machine, cores));
+    }
     match findings.into_iter().find(|finding| finding.grade == Grade::Fail) {
         Some(finding) => Err(finding.what),
         None => Ok(()),
@@ -129,6 +133,7 @@ fn findings(plan: &Plan, file: &Path, host: &Host, machine: &Topology) -> Vec<Fi
     all.extend(memory::check(plan, workers, host));
     for port in &plan.ports {
         all.extend(device::check(port, host, machine, cores.as_deref().unwrap_or_default()));
+        all.extend(peer::check(port, host));
     }
     all.extend(kernel::check(plan, host));
     all.extend(plan.handshake.secret.as_ref().map(|secret| secret_file(&secret.file)));

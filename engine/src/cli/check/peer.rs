@@ -8,17 +8,16 @@ use std::path::Path;
 use rustix::fs::{Mode, OFlags, open};
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use super::device::interface;
 use super::{Finding, Host, ethtool, fail, ok, warn};
 use crate::config::PortPlan;
 
 /// Where `ip netns` keeps the namespaces that have names.
 const NAMED: &str = "/run/netns";
 
-/// What is found about the other end of `interface`; nothing if it is no veth.
-pub(super) fn check(port: &PortPlan, interface: &str, host: &Host) -> Option<Finding> {
-    if !ethtool::is_veth(interface) {
-        return None;
-    }
+/// What is found about the other end of the port's interface; nothing if that is no veth.
+pub(super) fn check(port: &PortPlan, host: &Host) -> Option<Finding> {
+    let interface = interface(&port.device).filter(|interface| ethtool::is_veth(interface))?;
     let read = |what: &str| host.sys(&format!("class/net/{interface}/{what}"))?.parse::<u32>().ok();
     let (own, peer) = (read("ifindex")?, read("iflink")?);
     let start = format!("port {}: ", port.name);
