@@ -150,6 +150,16 @@ impl Engine {
         self.setup.capacity
     }
 
+    /// Takes no new connections; what is left at `deadline` is reset.
+    pub(crate) fn drain(&mut self, deadline: u64) {
+        self.worker.drain(present(&self.setup, deadline).tick);
+    }
+
+    /// Whether a drain would be over.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.worker.is_idle()
+    }
+
     fn give(&mut self, frame: &[u8]) {
         let word = match frame::read(frame) {
             _ if !self.setup.offloads => Checked::Unknown,

@@ -160,12 +160,17 @@ fn write_options(options: &[Opt]) -> Vec<u8> {
     out
 }
 
-/// The one's complement sum of 16-bit words, the last byte padded with zero (RFC 1071), word by word.
+/// The one's complement sum of 16-bit words, what is missing at the end being zero (RFC 1071 §1), taken
+/// in pairs of words (§2(C)).
 fn ones_sum(bytes: &[u8]) -> u16 {
     let mut sum = 0u64;
-    for pair in bytes.chunks(2) {
-        sum += u64::from(pair[0]) * 256 + u64::from(*pair.get(1).unwrap_or(&0));
+    let mut pairs = bytes.chunks_exact(4);
+    for pair in &mut pairs {
+        sum += u64::from(word(pair, 0));
     }
+    let mut rest = pairs.remainder().to_vec();
+    rest.resize(4, 0);
+    sum += u64::from(word(&rest, 0));
     while sum > 0xffff {
         sum = (sum & 0xffff) + (sum >> 16);
     }

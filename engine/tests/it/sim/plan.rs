@@ -213,10 +213,10 @@ impl Plan {
                 Third::WithRequest,
             ]),
             close: rng.pick(&Close::ORDERLY),
-            request: rng.pick(&[1, 80, 500, 1400, 4000]),
+            request: rng.pick(&[1, 80, 500, 1400, 4000, 20_000]),
             piece: rng.pick(&[usize::MAX, usize::MAX, usize::MAX, 700]),
             delayed_ack: rng.chance(500),
-            read_rate: rng.pick(&[None, None, None, None, None, Some(4000)]),
+            read_rate: rng.pick(&[None, None, None, Some(4000)]),
             // A shift of 14 cannot say 3000.
             buffer: if style == Style::Odd { None } else { small },
             keepalive: rng.chance(100),

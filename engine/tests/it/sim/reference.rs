@@ -36,7 +36,7 @@ fn all_are_served_in_rain_and_nearly_all_in_a_storm() {
     for (seed, weather, failures) in [(2, Weather::RAIN, 0), (3, Weather::STORM, 3)] {
         let mut world = world(seed, weather, 9000);
         let mut rng = Rng::new(seed);
-        for index in 0..200 {
+        for index in 0..100 {
             world.add(SECOND + index * 1000, Plan::any(&mut rng));
         }
         world.run(400 * SECOND);

@@ -293,3 +293,30 @@ fn an_unanswered_answer_is_sent_again_and_given_up() {
         world.finish(0, 0);
     }
 }
+
+/// DESIGN, contract: a drain meets new SYNs with silence, accepts ACKs of earlier handshakes, lets flows
+/// finish, and resets what is left at its deadline; TIME_WAIT and markers do not count.
+#[test]
+fn a_drain_finishes_what_began() {
+    for mut world in [stateful(), by_cookie()] {
+        let (mut early, mut late, mut stuck) =
+            (Hand::new(0, true), Hand::new(1, true), Hand::new(2, true));
+        early.knock(&mut world);
+        stuck.connect(&mut world);
+        world.server.drain(world.now + 20 * SECOND);
+        let syn = late.syn(&world);
+        assert!(world.inject(&syn).is_empty(), "a new SYN gets silence");
+        early.fetch(&mut world);
+        assert_eq!(early.received, 5000);
+        early.say(&mut world, ACK | FIN, b"");
+        assert!(!world.server.is_idle(), "one is left");
+        let before = world.monitor.resets;
+        world.pass(21 * SECOND);
+        assert_eq!(world.monitor.resets - before, 1, "the deadline resets it");
+        assert!(world.server.is_idle());
+        late.seq = late.seq.wrapping_add(1);
+        let syn = late.syn(&world);
+        assert!(world.inject(&syn).is_empty());
+        world.finish(400 * SECOND, 0);
+    }
+}
