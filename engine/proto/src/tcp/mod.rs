@@ -23,6 +23,9 @@ mod syn_rcvd;
 mod teardown;
 mod transfer;
 
+#[cfg(test)]
+mod tests;
+
 pub use listen::{listen, refuse};
 pub use retransmit::TimerOutcome;
 pub use state::{State, Tcb, Traits};

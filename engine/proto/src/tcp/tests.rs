@@ -1,0 +1,165 @@
+//! The transition table: every state against every kind of segment, kept as a snapshot, so that a new
+//! transition is always a visible difference.
+
+use std::fmt::Write as _;
+use std::string::String;
+
+use super::*;
+use crate::cookie::Secret;
+use crate::verdict::{Change, Decision, Verdict};
+use crate::wire::{Addr, Flags, Segment, SeqNum, Tuple};
+
+const ANSWER: u32 = 100;
+const IRS: u32 = 1000;
+
+struct Fixture {
+    policy: Policy,
+    keys: Keys,
+    isn: IsnKey,
+}
+
+impl Fixture {
+    fn new() -> Self {
+        let secret = Secret::from_bytes([9; 32]);
+        Self { policy: Policy::default(), keys: Keys::new(&secret), isn: IsnKey::new(&secret) }
+    }
+
+    fn at(&self, ms: u64) -> Context<'_> {
+        Context {
+            now: Now::new(ms * 1000, 64_000 * 1000 + ms),
+            policy: &self.policy,
+            keys: &self.keys,
+            isn: &self.isn,
+            admission: Admission::Stateful,
+            check_cookies: true,
+            mss: 1460,
+            answer_len: ANSWER,
+        }
+    }
+}
+
+fn segment(flags: Flags, seq: SeqNum, ack: SeqNum) -> Segment {
+    let tuple = Tuple {
+        remote: Addr::v4([10, 0, 0, 1]),
+        local: Addr::v4([10, 0, 0, 2]),
+        remote_port: 4000,
+        local_port: 80,
+        ..Tuple::default()
+    };
+    Segment { tuple, seq, ack, flags, window: 65_000, ..Segment::default() }
+}
+
+fn data(seg: Segment, payload_len: u16) -> Segment {
+    Segment { payload_len, ..seg }
+}
+
+/// The flow after `seg`.
+fn step(tcb: &Tcb, seg: &Segment, cx: &Context<'_>) -> Tcb {
+    match tcb.decide(seg, cx).change {
+        Change::Open(next) | Change::Update(next) => next,
+        Change::Keep | Change::End(_) => *tcb,
+    }
+}
+
+/// A flow in `state`, brought there by segments alone.
+fn flow(state: State, fixture: &Fixture) -> Tcb {
+    let cx = fixture.at(10);
+    let Change::Open(half_open) = listen(&segment(Flags::SYN, SeqNum(IRS), SeqNum(0)), &cx).change
+    else {
+        panic!("a SYN opens");
+    };
+    let una = half_open.iss.add(1);
+    let ack = |seq: u32, ack| segment(Flags::ACK, SeqNum(IRS + 1 + seq), ack);
+    let fin = |seq: u32, ack| segment(Flags::ACK | Flags::FIN, SeqNum(IRS + 1 + seq), ack);
+    let established = step(&half_open, &ack(0, una), &cx);
+    let answered = step(&established, &data(ack(0, una), 5), &cx);
+    let after_fin = una.add(ANSWER + 1);
+    match state {
+        State::Closed => Tcb { state: State::Closed, ..established },
+        State::SynRcvd => half_open,
+        State::Established => established,
+        State::FinWait1 => answered,
+        State::FinWait2 => step(&answered, &ack(5, after_fin), &cx),
+        State::CloseWait => {
+            // The answer does not fit the window: the client's FIN overtakes ours.
+            let shut = Segment { window: 10, ..data(fin(0, una), 5) };
+            step(&established, &shut, &cx)
+        }
+        State::Closing => step(&answered, &fin(5, una), &cx),
+        State::LastAck => step(&established, &fin(0, una), &cx),
+        State::TimeWait => step(&answered, &fin(5, after_fin), &cx),
+    }
+}
+
+/// Every kind of segment, as it relates to the flow that it meets.
+fn kinds(tcb: &Tcb) -> [(&'static str, Segment); 14] {
+    let (nxt, una, max) = (tcb.rcv_nxt, tcb.snd_una, tcb.snd_max);
+    let ack = segment(Flags::ACK, nxt, max);
+    [
+        ("SYN again", segment(Flags::SYN, tcb.irs, SeqNum(0))),
+        ("SYN higher", segment(Flags::SYN, nxt.add(100), SeqNum(0))),
+        ("SYN far off", segment(Flags::SYN, nxt.add(1 << 30), SeqNum(0))),
+        ("SYN,ACK", segment(Flags::SYN | Flags::ACK, nxt, max)),
+        ("RST exact", segment(Flags::RST, nxt, SeqNum(0))),
+        ("RST in window", segment(Flags::RST, nxt.add(9), SeqNum(0))),
+        ("RST outside", segment(Flags::RST, nxt.sub(9), SeqNum(0))),
+        ("ACK of all", ack),
+        ("ACK of nothing new", segment(Flags::ACK, nxt, una)),
+        ("ACK of the unsent", segment(Flags::ACK, nxt, max.add(9))),
+        ("data in order", data(ack, 7)),
+        ("data out of order", data(segment(Flags::ACK, nxt.add(50), max), 7)),
+        ("FIN", segment(Flags::ACK | Flags::FIN, nxt, max)),
+        ("no flags", segment(Flags::default(), nxt, max)),
+    ]
+}
+
+fn describe(decision: &Decision) -> String {
+    let mut line = match decision.verdict {
+        Verdict::Answer(reply) if reply.limited => std::format!("{:?} limited", reply.flags),
+        Verdict::Answer(reply) if reply.payload_len > 0 => {
+            std::format!("{:?} +{}", reply.flags, reply.payload_len)
+        }
+        Verdict::Answer(reply) => std::format!("{:?}", reply.flags),
+        Verdict::Deliver => "deliver".into(),
+        Verdict::Reflect => "reflect".into(),
+        Verdict::Drop(reason) => std::format!("drop {}", reason.name()),
+    };
+    let _ = match decision.change {
+        Change::Keep => Ok(()),
+        Change::Open(next) => write!(line, " -> new {}", next.state.name()),
+        Change::Update(next) => write!(line, " -> {}", next.state.name()),
+        Change::End(end) => write!(line, " -> ended {}", end.name()),
+    };
+    line
+}
+
+#[test]
+fn every_state_meets_every_kind_of_segment() {
+    let fixture = Fixture::new();
+    let mut table = String::new();
+    for state in State::ALL {
+        let tcb = flow(state, &fixture);
+        assert_eq!(tcb.state, state);
+        let _ = writeln!(table, "{}", state.name());
+        for (kind, seg) in kinds(&tcb) {
+            let decision = tcb.decide(&seg, &fixture.at(20));
+            let _ = writeln!(table, "  {kind:<20} {}", describe(&decision));
+        }
+    }
+    insta::assert_snapshot!(table);
+}
+
+/// What every decision keeps, whatever comes: no RST is answered, nothing shrinks what was acknowledged.
+#[test]
+fn no_reset_is_answered_by_a_reset() {
+    let fixture = Fixture::new();
+    for state in State::ALL {
+        let tcb = flow(state, &fixture);
+        for (kind, seg) in kinds(&tcb) {
+            let verdict = tcb.decide(&seg, &fixture.at(20)).verdict;
+            if let (true, Verdict::Answer(reply)) = (seg.flags.has(Flags::RST), verdict) {
+                assert!(!reply.flags.has(Flags::RST), "{kind} in {}", state.name());
+            }
+        }
+    }
+}
