@@ -19,7 +19,7 @@ const BURST: usize = 32;
 fn tuple(n: u32) -> Tuple {
     let [a, b, c, d] = n.to_be_bytes();
     Tuple {
-        remote: Addr::v4([10 + a, b, c, d]),
+        remote: Addr::v4([10_u8.wrapping_add(a), b, c, d]),
         local: Addr::v4([192, 0, 2, 1]),
         remote_port: 40_000,
         local_port: 80,
