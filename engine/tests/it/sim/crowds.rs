@@ -97,6 +97,15 @@ fn a_port_with_offloads_serves_as_well() {
     crowd(400, Weather::RAIN, &setup, 300, Plan::any).finish(SETTLE, 0);
 }
 
+/// Through a switch that tags, with any priority.
+#[test]
+fn a_port_with_a_vlan_serves_as_well() {
+    let setup = Setup { vlan: 7, offloads: true, ..Setup::default() };
+    crowd(410, Weather::RAIN, &setup, 200, Plan::any).finish(SETTLE, 0);
+    let setup = Setup { vlan: 4094, ..Setup::default() };
+    crowd(411, Weather::RAIN, &setup, 200, Plan::any).finish(SETTLE, 0);
+}
+
 /// A port so small that buffers run out and frames are refused: what is lost is sent again.
 #[test]
 fn a_tiny_port_loses_frames_and_no_buffers() {

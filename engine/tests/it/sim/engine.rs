@@ -37,6 +37,8 @@ pub(crate) struct Setup {
     pub(crate) answer: usize,
     /// Whether the port checks and completes checksums.
     pub(crate) offloads: bool,
+    /// The port's VLAN; the clients know nothing of it, the switch tags.
+    pub(crate) vlan: u16,
     pub(crate) buffers: usize,
     pub(crate) ring: usize,
     /// The engine has run for so many milliseconds when the world begins, and Unix time is this.
@@ -51,6 +53,7 @@ impl Setup {
         capacity: 4096,
         answer: 2000,
         offloads: false,
+        vlan: 0,
         buffers: 2048,
         ring: 1024,
         uptime_ms: 5000,
@@ -89,6 +92,7 @@ fn plan(setup: &Setup) -> Plan {
         device = "net_null0"
         addresses = ["10.10.0.2/16", "fd00:10::2/64"]
         mtu = {MTU}
+        vlan = {vlan}
         [flow_table]
         capacity = {capacity}
         [handshake]
@@ -101,6 +105,7 @@ fn plan(setup: &Setup) -> Plan {
         kind = "respond"
         response = "{answer}"
         "#,
+        vlan = setup.vlan,
         capacity = setup.capacity,
         limit = setup.half_open_limit,
         answer = String::from_utf8(answer(setup.answer)).unwrap(),
@@ -167,13 +172,26 @@ impl Engine {
             Err(_) => Checked::Bad,
         };
         let checksums = RxChecksums { ip: word, l4: word };
-        self.given += u64::from(self.wire.send_checked(0, frame, checksums));
+        let mut tagged = frame.to_vec();
+        if self.setup.vlan > 0 && frame.len() >= 12 {
+            let [high, low] = (self.setup.vlan | 0x6000).to_be_bytes();
+            tagged.splice(12..12, [0x81, 0x00, high, low]);
+        }
+        self.given += u64::from(self.wire.send_checked(0, &tagged, checksums));
     }
 
     fn take(&mut self, out: &mut Vec<Vec<u8>>) {
         while let Some(frame) = self.wire.receive(0) {
             self.taken += 1;
-            out.push(frame.bytes().to_vec());
+            let mut bytes = frame.bytes().to_vec();
+            if self.setup.vlan > 0 {
+                let tag: Vec<u8> = bytes.drain(12..16).collect();
+                assert_eq!(
+                    (&tag[..2], u16::from_be_bytes([tag[2], tag[3]]) & 0xfff),
+                    (&[0x81, 0][..], self.setup.vlan)
+                );
+            }
+            out.push(bytes);
         }
     }
 }

@@ -12,6 +12,7 @@ mod frame;
 mod hand;
 mod injections;
 mod monitor;
+mod neighbours;
 mod network;
 mod plan;
 mod reference;
