@@ -74,12 +74,13 @@ impl Bucket {
         old
     }
 
-    /// Takes out the entry of the record `index`, if it is here.
-    pub(super) fn take(&mut self, index: u32) -> Option<Entry> {
-        let slot = self.indices.iter().position(|&other| other == index)?;
-        let entry = self.get(slot);
-        self.indices[slot] = NIL;
-        Some(entry)
+    /// Takes out `entry`, if it is here. A record with two names may have two entries here.
+    pub(super) fn take(&mut self, entry: Entry) -> bool {
+        let slot = (0..SLOTS).find(|&slot| self.get(slot) == entry);
+        if let Some(slot) = slot {
+            self.indices[slot] = NIL;
+        }
+        slot.is_some()
     }
 
     /// Whether an entry at home here lives elsewhere.

@@ -1,4 +1,5 @@
-//! From hash to record: a cuckoo table of cache-line buckets that takes every record there is.
+//! From hash to record: a cuckoo table of cache-line buckets that takes every record there is, twice if
+//! it has two names.
 //!
 //! An entry lives in its home bucket or in the one other bucket that its tag names, so a look-up reads
 //! one or two lines, and one only while nobody has left home. At the fullest, nine of ten slots are
@@ -89,13 +90,16 @@ impl Directory {
         true
     }
 
-    /// Removes the entry of the record `index`, which was inserted with `hash`. Whether there was one.
+    /// Removes the entry of the record `index` that was inserted with `hash`. Whether there was one.
     pub(super) fn remove(&mut self, hash: u64, index: u32) -> bool {
-        let home = self.home(hash);
-        let other = self.other(home, tag(hash));
-        let taken = self.buckets[home].take(index).or_else(|| self.buckets[other].take(index));
-        let Some(entry) = taken.or_else(|| self.take_stashed(index)) else { return false };
-        if entry.guest {
+        let (home, tag) = (self.home(hash), tag(hash));
+        let other = self.other(home, tag);
+        let at_home = Entry { tag, guest: false, index };
+        if !self.buckets[home].take(at_home) {
+            let guest = Entry { guest: true, ..at_home };
+            if !self.buckets[other].take(guest) && !self.take_stashed(home, guest) {
+                return false;
+            }
             self.buckets[home].come_back();
         }
         self.unstash();
@@ -143,9 +147,13 @@ impl Directory {
         self.stash.push(Stashed { home: home as u32, entry });
     }
 
-    fn take_stashed(&mut self, index: u32) -> Option<Entry> {
-        let at = self.stash.iter().position(|stashed| stashed.entry.index == index)?;
-        Some(self.stash.swap_remove(at).entry)
+    fn take_stashed(&mut self, home: usize, entry: Entry) -> bool {
+        let is_it = |stashed: &Stashed| stashed.home as usize == home && stashed.entry == entry;
+        let at = self.stash.iter().position(is_it);
+        if let Some(at) = at {
+            self.stash.swap_remove(at);
+        }
+        at.is_some()
     }
 
     /// A slot has become free: tries to bring one stashed entry home.
@@ -222,6 +230,23 @@ mod tests {
             prop_assert!(directory.stash.is_empty());
             prop_assert!(directory.buckets.iter().all(|bucket| !bucket.has_away()));
         }
+    }
+
+    /// Two names of one record in the same two buckets: each is removed by its own hash.
+    #[test]
+    fn a_record_with_two_names_keeps_the_other_one() {
+        let mut directory = Directory::new(100);
+        let (first, second) = (3_u64 << 62, 3 << 62 | 1);
+        for index in 0..30 {
+            assert!(directory.insert(first, index) && directory.insert(second, index));
+        }
+        for index in 0..30 {
+            assert!(directory.remove(first, index) && !directory.remove(first, index));
+            assert_eq!(directory.find(second, |found| found == index), Some(index));
+        }
+        assert!((0..30).all(|index| directory.remove(second, index)));
+        assert!(directory.stash.is_empty());
+        assert!(directory.buckets.iter().all(|bucket| !bucket.has_away()));
     }
 
     #[test]
