@@ -7,7 +7,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use usher::flow::{NewFlow, Table};
+use usher::flow::{NewFlow, Seed, Table};
 use usher_proto::cookie::{IsnKey, Secret};
 use usher_proto::tcp::{State, Tcb};
 use usher_proto::time::{Now, Tick};
@@ -37,8 +37,10 @@ fn flow(n: u32) -> NewFlow {
     }
 }
 
+const SEED: Seed = Seed::from_bytes([7; 32]);
+
 fn filled(flows: u32) -> Table {
-    let mut table = Table::new(flows, Tick(0));
+    let mut table = Table::new(flows, SEED, Tick(0));
     for n in 0..flows {
         let new = flow(n);
         table.insert(table.hash(&new.tuple), &new).expect("there is room for all");
@@ -139,7 +141,7 @@ fn life(c: &mut Criterion) {
     let mut group = c.benchmark_group("life");
     group.throughput(Throughput::Elements(BURST as u64));
     for (name, flows) in [("10k", 10_000), ("10M", if smoke() { 20_000 } else { 10_000_000 })] {
-        let (mut table, mut begun) = (Table::new(flows, Tick(0)), 0);
+        let (mut table, mut begun) = (Table::new(flows, SEED, Tick(0)), 0);
         let mut burst = || {
             let names = begun..begun + BURST as u32;
             names.clone().for_each(|n| table.prefetch_bucket(table.hash(&tuple(n))));
@@ -174,7 +176,7 @@ fn live(table: &mut Table, n: u32, now: Tick) {
 fn allocate(c: &mut Criterion) {
     let mut group = c.benchmark_group("allocate");
     group.sample_size(10);
-    group.bench_function("1M", |b| b.iter_with_large_drop(|| Table::new(1_000_000, Tick(0))));
+    group.bench_function("1M", |b| b.iter_with_large_drop(|| Table::new(1_000_000, SEED, Tick(0))));
     group.finish();
 }
 

@@ -13,7 +13,7 @@ use usher::config::{Cookies, HandshakePlan, PortPlan, Prefix, ServiceKind, Servi
 use usher::port::memory::{self, MemoryFrame, MemoryQueue, Options, Wire};
 use usher::port::{BURST, Burst, Frame, Port};
 use usher::stats::Board;
-use usher::worker::{Keyring, LastIssued, Station, View, Worker};
+use usher::worker::{Keyring, LastIssued, Seeds, Station, View, Worker};
 use usher_proto::cookie::{IsnKey, Keys, Secret};
 use usher_proto::tcp::Policy;
 use usher_proto::testing::OUR_MAC;
@@ -48,7 +48,9 @@ impl Bench {
         let queues = port.start().expect("it starts").into_iter().map(Some).collect();
         let mut clock = FakeClock::default();
         let (board, issued) = (Arc::new(Board::new(1, 1)), LastIssued::default());
-        let worker = Worker::new(Arc::new(view), queues, CAPACITY, board, issued, clock.now());
+        let seeds = Seeds::from_bytes([[7; 32]; 3]);
+        let worker =
+            Worker::new(Arc::new(view), queues, CAPACITY, board, issued, seeds, clock.now());
         let mut bench = Self { worker, wire, clock, spent: Duration::ZERO, sent: Burst::new() };
         for _ in 0..4 {
             bench.turn(1_000_000); // announcements

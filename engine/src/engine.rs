@@ -19,7 +19,7 @@ use crate::config::{HandshakePlan, Plan};
 use crate::control::Source;
 use crate::port::{Port, PortError, QueuePair};
 use crate::stats::{Board, PortSnapshot, ServiceSnapshot, Snapshot};
-use crate::worker::{Keyring, LastIssued, Station, View, Worker};
+use crate::worker::{Keyring, LastIssued, Seeds, Station, View, Worker};
 
 /// How often a worker's thread looks for orders and corrects its clock, in µs.
 const ORDERS_EVERY_US: u64 = 1000;
@@ -58,6 +58,7 @@ struct Post<Q> {
     capacity: u32,
     board: Arc<Board>,
     last_issued: LastIssued,
+    seeds: Seeds,
     clock: SystemClock,
 }
 
@@ -86,19 +87,19 @@ where
         let board = || Arc::new(Board::new(view.port_count(), view.service_count()));
         let boards: Vec<_> = cores.iter().map(|core| (core.unwrap_or_default(), board())).collect();
         let last_issued = LastIssued::default();
-        let posts: Vec<_> = cores
-            .iter()
-            .zip(&boards)
-            .map(|(&core, (_, board))| Post {
+        let mut posts = Vec::new();
+        for (&core, (_, board)) in cores.iter().zip(&boards) {
+            posts.push(Post {
                 core,
                 queues: shares.next().unwrap_or_default(),
                 view: Arc::clone(&view),
                 capacity: plan.flow_capacity,
                 board: Arc::clone(board),
                 last_issued: last_issued.clone(),
+                seeds: random_seeds()?,
                 clock,
-            })
-            .collect();
+            });
+        }
         let services = plan.services.iter().map(|service| service.name.clone()).collect();
         let shared = Shared {
             ports: Mutex::new(ports),
@@ -266,6 +267,13 @@ fn keyring(plan: &HandshakePlan) -> Result<Keyring, PortError> {
     Ok(Keyring { cookies, shared: true, isn: IsnKey::new(&secret) })
 }
 
+/// What one worker's hashes are keyed with.
+fn random_seeds() -> Result<Seeds, PortError> {
+    let mut bytes = [[0; 32]; 3];
+    getrandom::fill(bytes.as_flattened_mut())?;
+    Ok(Seeds::from_bytes(bytes))
+}
+
 /// A worker's thread, from its core to its last frame.
 fn work<Q: QueuePair>(
     post: Post<Q>,
@@ -283,8 +291,15 @@ fn work<Q: QueuePair>(
     }
     let mut clock = post.clock;
     let now = clock.now();
-    let mut worker =
-        Worker::new(post.view, post.queues, post.capacity, post.board, post.last_issued, now);
+    let mut worker = Worker::new(
+        post.view,
+        post.queues,
+        post.capacity,
+        post.board,
+        post.last_issued,
+        post.seeds,
+        now,
+    );
     let prepared = worker.queues().try_for_each(QueuePair::on_thread);
     let failed = prepared.is_err();
     // The engine waits for this; if it has given up, the worker is told to stop.

@@ -12,7 +12,7 @@ use usher::config::{Cookies, HandshakePlan, PortPlan, Prefix, ServiceKind, Servi
 use usher::port::memory::{self, MemoryQueue, Options, Wire};
 use usher::port::{Burst, Frame, Port};
 use usher::stats::{Board, Counter, WorkerSnapshot};
-use usher::worker::{Keyring, LastIssued, Station, View, Worker};
+use usher::worker::{Keyring, LastIssued, Seeds, Station, View, Worker};
 use usher_proto::cookie::{IsnKey, Keys, Secret};
 use usher_proto::tcp::Policy;
 use usher_proto::testing::{OUR_MAC, Read, TcpFrame, arp, echo, solicit, tcp, try_read};
@@ -93,6 +93,7 @@ impl Bench {
             64,
             Arc::new(Board::new(1, 1)),
             LastIssued::default(),
+            Seeds::from_bytes([[7; 32]; 3]),
             clock.now(),
         );
         Self { worker, wire, clock, allocated: 0 }

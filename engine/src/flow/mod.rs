@@ -10,6 +10,7 @@
 //! | `memory` | huge pages and prefetching: all the `unsafe` there is |
 //! | `id` | [`Index`], and [`FlowId`] with its generation |
 //! | `record` | what is kept of a flow: a hot line and a cold part |
+//! | `seed` | what its hash is keyed with |
 //! | `list` | FIFO lists through the records |
 //! | `wheel` | timers, a list through the records for each slot |
 //! | `bucket`, `directory` | from hash to index |
@@ -21,6 +22,7 @@ mod id;
 mod list;
 mod memory;
 mod record;
+mod seed;
 mod table;
 mod wheel;
 
@@ -28,4 +30,5 @@ mod wheel;
 mod tests;
 
 pub use id::{FlowId, Index};
+pub use seed::Seed;
 pub use table::{Full, NewFlow, Table};

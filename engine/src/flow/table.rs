@@ -12,6 +12,7 @@ use super::id::{FlowId, Index};
 use super::list::List;
 use super::memory::{filled, prefetch};
 use super::record::{Cold, Hot, MAX_RECORDS, NIL};
+use super::seed::Seed;
 use super::wheel::Wheel;
 
 /// Every record is in use; see [`Table::evict_candidate`].
@@ -56,7 +57,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// A table for `capacity` flows, all its memory touched, with a wheel that starts at `now`.
+    /// A table for `capacity` flows, all its memory touched, with a wheel that starts at `now`. `seed` is
+    /// this table's alone.
     ///
     /// Call it on the worker's own thread, so that the memory is near that core.
     ///
@@ -64,12 +66,12 @@ impl Table {
     ///
     /// If `capacity` exceeds 2³⁰.
     #[must_use]
-    pub fn new(capacity: u32, now: Tick) -> Self {
+    pub fn new(capacity: u32, seed: Seed, now: Tick) -> Self {
         let records = capacity as usize;
         assert!(records <= MAX_RECORDS, "a flow table of more than 2^30 records");
         let cold = Cold { tcb: Tcb::default(), next: NIL, prev_or_started: 0 };
         Self {
-            hasher: RandomState::new(),
+            hasher: seed.hasher(),
             directory: Directory::new(records),
             hot: filled(records, Hot::FREE),
             cold: filled(records, cold),
@@ -82,7 +84,7 @@ impl Table {
         }
     }
 
-    /// The hash that the other functions want, under this table's random seed. It is no MAC.
+    /// The hash that the other functions want, under this table's seed. It is no MAC.
     #[inline]
     #[must_use]
     pub fn hash(&self, tuple: &Tuple) -> u64 {

@@ -8,7 +8,9 @@ use usher_proto::tcp::{State, Tcb};
 use usher_proto::time::Tick;
 use usher_proto::wire::{Addr, Mac, SeqNum, Tuple};
 
-use super::{FlowId, Full, Index, NewFlow, Table};
+use super::{FlowId, Full, Index, NewFlow, Seed, Table};
+
+const SEED: Seed = Seed::from_bytes([7; 32]);
 
 /// The `n`th client.
 fn tuple(n: u32) -> Tuple {
@@ -87,7 +89,7 @@ struct Checked {
 impl Checked {
     fn new(capacity: u32, start: u32) -> Self {
         let now = Tick(start);
-        let table = Table::new(capacity, now);
+        let table = Table::new(capacity, SEED, now);
         let (flows, spent) = (HashMap::new(), Vec::new());
         Self { table, now, flows, spent, time_wait: Vec::new(), stale: Vec::new(), steps: 0 }
     }
@@ -216,7 +218,7 @@ proptest! {
     /// Every capacity can be reached, and one more is refused.
     #[test]
     fn takes_as_many_flows_as_it_has_records(capacity in 0..3000_u32) {
-        let mut table = Table::new(capacity, Tick(0));
+        let mut table = Table::new(capacity, SEED, Tick(0));
         for n in 0..capacity {
             prop_assert!(insert(&mut table, &flow(n, n, State::SynRcvd)).is_ok());
         }
@@ -228,7 +230,7 @@ proptest! {
 
 #[test]
 fn names_differ_in_every_part() {
-    let mut table = Table::new(16, Tick(0));
+    let mut table = Table::new(16, SEED, Tick(0));
     let base = tuple(1);
     let others = [
         Tuple { remote: Addr::v4([10, 0, 0, 2]), ..base },
@@ -247,7 +249,7 @@ fn names_differ_in_every_part() {
 
 #[test]
 fn a_full_table_gives_up_spent_markers_first_then_the_oldest_time_wait() {
-    let mut table = Table::new(5, Tick(0));
+    let mut table = Table::new(5, SEED, Tick(0));
     let mut index = |n, state| insert(&mut table, &flow(n, 0, state)).unwrap();
     let flows = [
         index(0, State::TimeWait),
@@ -267,7 +269,7 @@ fn a_full_table_gives_up_spent_markers_first_then_the_oldest_time_wait() {
 
 #[test]
 fn the_time_of_the_syn_is_kept_until_the_flow_gives_way() {
-    let mut table = Table::new(1, Tick(0));
+    let mut table = Table::new(1, SEED, Tick(0));
     let index = insert(&mut table, &flow(0, 77, State::SynRcvd)).unwrap();
     table.store(index, &flow(0, 0, State::Established).tcb);
     assert_eq!(table.started_us(index), Some(77));

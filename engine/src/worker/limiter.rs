@@ -11,6 +11,8 @@ use usher_proto::time::Now;
 use usher_proto::wire::Tuple;
 use zerocopy::IntoBytes;
 
+use crate::flow::Seed;
+
 /// Buckets. More let a flood of distinct tuples draw more answers; fewer let honest peers share one
 /// with it.
 const BUCKETS: usize = 256;
@@ -31,9 +33,9 @@ struct Bucket {
 }
 
 impl Limiter {
-    /// A limit with a random key.
-    pub(super) fn new() -> Self {
-        Self { key: RandomState::new(), buckets: [Bucket { second: u32::MAX, left: 0 }; BUCKETS] }
+    /// A limit with this key, which is its alone.
+    pub(super) const fn new(key: Seed) -> Self {
+        Self { key: key.hasher(), buckets: [Bucket { second: u32::MAX, left: 0 }; BUCKETS] }
     }
 
     /// Whether the connection `tuple` may draw an answer now; if so, it is taken off its allowance.
@@ -62,7 +64,7 @@ mod tests {
     /// RFC 5961 §7: bounded, and anew each second.
     #[test]
     fn a_connection_is_bounded_each_second() {
-        let mut limiter = Limiter::new();
+        let mut limiter = Limiter::new(Seed::from_bytes([7; 32]));
         for second in 0..3 {
             let now = Now::new(second * 1_000_000, 0);
             let drawn = (0..1000).filter(|_| limiter.allows(&tuple(1), &now)).count();
@@ -73,7 +75,7 @@ mod tests {
     /// The allowance cannot be predicted, and one connection does not use up another's.
     #[test]
     fn allowances_differ_and_are_not_shared_by_all() {
-        let mut limiter = Limiter::new();
+        let mut limiter = Limiter::new(Seed::from_bytes([7; 32]));
         let now = Now::new(0, 0);
         let mut drawn: Vec<_> = (0..32)
             .map(|port| (0..100).filter(|_| limiter.allows(&tuple(port), &now)).count())

@@ -42,9 +42,30 @@ use self::housekeeping::Chores;
 use self::limiter::Limiter;
 use self::turn::{Limits, Turn};
 pub use self::view::{Keyring, Station, View};
-use crate::flow::Table;
+use crate::flow::{Seed, Table};
 use crate::port::QueuePair;
 use crate::stats::{Board, Counter, Tally, WorkerSnapshot};
+
+/// What a worker's hashes are keyed with; each worker has its own.
+#[derive(Clone, Copy)]
+pub struct Seeds {
+    table: Seed,
+    resets: Seed,
+    challenges: Seed,
+}
+
+impl Seeds {
+    /// The seeds made of these bytes, which must come from a random number generator.
+    #[must_use]
+    pub const fn from_bytes(bytes: [[u8; 32]; 3]) -> Self {
+        let [table, resets, challenges] = bytes;
+        Self {
+            table: Seed::from_bytes(table),
+            resets: Seed::from_bytes(resets),
+            challenges: Seed::from_bytes(challenges),
+        }
+    }
+}
 
 /// Everything that one pinned thread owns.
 pub struct Worker<Q: QueuePair> {
@@ -72,6 +93,7 @@ impl<Q: QueuePair> Worker<Q> {
         capacity: u32,
         board: Arc<Board>,
         last_issued: LastIssued,
+        seeds: Seeds,
         now: Now,
     ) -> Self {
         assert_eq!(queues.len(), view.port_count(), "one place a port");
@@ -79,9 +101,12 @@ impl<Q: QueuePair> Worker<Q> {
         let egress =
             |(port, queue): (usize, Option<Q>)| queue.map(|queue| Egress::new(port, queue));
         Self {
-            flows: Table::new(capacity, now.tick),
+            flows: Table::new(capacity, seeds.table, now.tick),
             gate: Gate::new(last_issued),
-            limits: Box::new(Limits { resets: Limiter::new(), challenges: Limiter::new() }),
+            limits: Box::new(Limits {
+                resets: Limiter::new(seeds.resets),
+                challenges: Limiter::new(seeds.challenges),
+            }),
             tally,
             board,
             links: queues.into_iter().enumerate().map(egress).collect(),

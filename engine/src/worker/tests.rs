@@ -90,8 +90,8 @@ impl Bench {
         let board = Arc::new(Board::new(1, 1));
         let mut clock = FakeClock::default();
         let now = clock.now();
-        let worker =
-            Worker::new(Arc::new(view), queues, setup.capacity, board, LastIssued::default(), now);
+        let (issued, seeds) = (LastIssued::default(), Seeds::from_bytes([[7; 32]; 3]));
+        let worker = Worker::new(Arc::new(view), queues, setup.capacity, board, issued, seeds, now);
         let mut bench = Self { worker, wire, clock, announcements: 0 };
         bench.announcements = (0..3)
             .map(|_| {

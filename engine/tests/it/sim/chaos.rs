@@ -88,7 +88,7 @@ fn near(rng: &mut Rng) -> i32 {
 }
 
 /// One run: a few fools and much time.
-fn run(seed: u64, setup: &Setup, fools: usize, steps: usize) {
+fn run(seed: u64, setup: &Setup, fools: usize, steps: usize) -> World<Engine> {
     let mut world = world(seed, Weather::CLEAR, setup);
     let mut rng = Rng::new(seed);
     let mut fools: Vec<_> = (0..fools).map(|index| Fool::new(index, &mut rng)).collect();
@@ -106,6 +106,7 @@ fn run(seed: u64, setup: &Setup, fools: usize, steps: usize) {
         world.check_wire();
     }
     world.finish(900 * SECOND, 0);
+    world
 }
 
 const fn roomy(cookies: Cookies) -> Setup {
@@ -120,10 +121,35 @@ const fn tight(cookies: Cookies) -> Setup {
 fn fools_break_no_rule() {
     for (seed, cookies) in (600..).zip([Cookies::Always, Cookies::Never, Cookies::Auto]) {
         super::crowds::hunt(seed, |seed| {
-            run(seed, &roomy(cookies), 6, 1200);
-            run(seed, &tight(cookies), 60, 1200);
+            drop(run(seed, &roomy(cookies), 6, 1200));
+            drop(run(seed, &tight(cookies), 60, 1200));
         });
     }
+}
+
+/// The same frames at the same times.
+#[test]
+fn a_seed_is_a_run() {
+    let run = || run(605, &tight(Cookies::Auto), 60, 1200);
+    assert!(run().trace() == run().trace());
+}
+
+/// The limits' allowances, which are random a connection and a second, are the seed's as well.
+#[test]
+fn a_seed_allows_the_same_answers() {
+    let drawn = || -> Vec<usize> {
+        let mut world = world(606, Weather::CLEAR, &roomy(Cookies::Never));
+        let challenges = |index| {
+            let mut hand = Hand::new(index, true);
+            hand.connect(&mut world);
+            let syn = hand.syn(&world);
+            (0..60).map(|_| world.inject(&syn).len()).sum()
+        };
+        (0..4).map(challenges).collect()
+    };
+    let first = drawn();
+    assert!(first.iter().all(|drawn| (20..40).contains(drawn)), "{first:?}");
+    assert_eq!(first, drawn());
 }
 
 /// The window of a segment that acknowledged more, but had an older number, was not believed.

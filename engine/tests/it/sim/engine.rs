@@ -7,7 +7,7 @@ use usher::config::Plan;
 use usher::port::memory::{self, MemoryQueue, Wire};
 use usher::port::{Frame, Port};
 use usher::stats::{Board, Counter, ServiceCounter, WorkerSnapshot};
-use usher::worker::{Keyring, LastIssued, Station, View, Worker};
+use usher::worker::{Keyring, LastIssued, Seeds, Station, View, Worker};
 use usher_proto::cookie::{IsnKey, Keys, Secret};
 use usher_proto::tcp::State;
 use usher_proto::time::Now;
@@ -16,6 +16,7 @@ use usher_proto::wire::{Checked, Mac, RxChecksums, TxChecksums};
 use super::frame;
 use super::network::Weather;
 use super::reference::answer;
+use super::rng::Rng;
 use super::server::Server;
 use super::world::{MTU, SERVER_MAC, World};
 
@@ -78,7 +79,7 @@ pub(crate) struct Engine {
 
 /// A world whose server is an engine that is set up so.
 pub(crate) fn world(seed: u64, weather: Weather, setup: &Setup) -> World<Engine> {
-    World::new(seed, weather, answer(setup.answer), Engine::new(setup))
+    World::new(seed, weather, answer(setup.answer), Engine::new(seed, setup))
 }
 
 fn plan(setup: &Setup) -> Plan {
@@ -114,7 +115,7 @@ fn plan(setup: &Setup) -> Plan {
 }
 
 impl Engine {
-    fn new(setup: &Setup) -> Self {
+    fn new(seed: u64, setup: &Setup) -> Self {
         let (mac, mtu) = (Mac(SERVER_MAC), MTU);
         let (buffers, ring) = (setup.buffers, setup.ring);
         let tx_checksums = TxChecksums { ip: setup.offloads, l4: setup.offloads };
@@ -133,6 +134,7 @@ impl Engine {
             setup.capacity as u32,
             board,
             LastIssued::default(),
+            seeds(&mut Rng::new(!seed)),
             now,
         );
         Self { setup: *setup, worker, wire, given: 0, taken: 0 }
@@ -194,6 +196,10 @@ impl Engine {
             out.push(bytes);
         }
     }
+}
+
+fn seeds(rng: &mut Rng) -> Seeds {
+    Seeds::from_bytes([(); 3].map(|()| [(); 32].map(|()| rng.next() as u8)))
 }
 
 fn present(setup: &Setup, now: u64) -> Now {

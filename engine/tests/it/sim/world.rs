@@ -281,6 +281,11 @@ impl<S: Server> World<S> {
         )
     }
 
+    /// Every frame: when, whether to the server, and its bytes.
+    pub(crate) fn trace(&self) -> &[(u64, bool, Vec<u8>)] {
+        &self.trace
+    }
+
     /// The last frames of one peer that the server saw or sent.
     pub(crate) fn story(&self, peer: SocketAddr) -> String {
         let ours = |frame: &[u8]| match frame::read(frame) {
