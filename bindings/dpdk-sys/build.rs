@@ -10,8 +10,9 @@ use std::{env, process};
 /// The oldest LTS release whose names we use.
 const OLDEST: (u32, u32) = (22, 11);
 
-/// The libraries that hold what we call. Drivers are plug-ins: EAL loads them from the distribution's directory.
-const LIBRARIES: &[&str] = &["rte_eal", "rte_ethdev", "rte_mbuf", "rte_mempool"];
+/// The libraries that hold what we call. Those that a release does not have are left out: logging is a library of its
+/// own from 24.03 on. Drivers are plug-ins: EAL loads them from the distribution's directory.
+const LIBRARIES: &[&str] = &["rte_eal", "rte_ethdev", "rte_log", "rte_mbuf", "rte_mempool"];
 
 const FUNCTIONS: &[&str] = &[
     "usher_.*",
@@ -113,7 +114,8 @@ fn link() {
         let directory = flag.trim_start_matches("-L");
         println!("cargo::rustc-link-search=native={directory}");
     }
-    for library in LIBRARIES {
+    let present = pkg_config(&["--libs-only-l"]);
+    for library in LIBRARIES.iter().filter(|name| present.contains(&format!("-l{name}"))) {
         println!("cargo::rustc-link-lib=dylib={library}");
     }
 }

@@ -13,6 +13,10 @@ use crate::{Burst, Eal, Error, HEADROOM, Mbuf, Pages, error, log};
 const CACHE: u32 = sys::USHER_CACHE_MAX;
 
 /// A pool. Clones are handles to the same one.
+///
+/// When the last handle goes while a buffer is still out, the pool stays until the process ends, deliberately: whoever
+/// holds the buffer must be able to use it and give it back. What stays is the process's own memory, which it has
+/// taken whole at start, and no second EAL can be started that would want it.
 #[derive(Clone, Debug)]
 pub struct Mempool(Arc<Pool>);
 
