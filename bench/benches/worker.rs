@@ -4,18 +4,15 @@
 //!
 //! `cargo bench -p usher-bench --no-default-features --bench worker`
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use usher::clock::{Clock, FakeClock};
-use usher::config::{Cookies, HandshakePlan, PortPlan, Prefix, ServiceKind, ServicePlan};
+use usher::config::Cookies;
 use usher::port::memory::{self, MemoryFrame, MemoryQueue, Options, Wire};
-use usher::port::{BURST, Burst, Frame, Port};
-use usher::stats::Board;
-use usher::worker::{Keyring, LastIssued, Seeds, Station, View, Worker};
-use usher_proto::cookie::{IsnKey, Keys, Secret};
-use usher_proto::tcp::Policy;
+use usher::port::{BURST, Burst, Frame};
+use usher::testing::{self, Setup};
+use usher::worker::Worker;
 use usher_proto::testing::OUR_MAC;
 use usher_proto::time::Now;
 use usher_proto::wire::{
@@ -38,19 +35,10 @@ impl Bench {
     fn new(cookies: Cookies) -> Self {
         let options = Options { mac: OUR_MAC, ..Options::default() };
         let (mut port, wire) = memory::new("wan", &options);
-        let secret = Secret::from_bytes([7; 32]);
-        let keyring =
-            Keyring { cookies: Keys::new(&secret), shared: true, isn: IsnKey::new(&secret) };
-        let handshake = HandshakePlan { cookies, half_open_limit: 1 << 20, secret: None };
-        let station = Station { mac: port.mac(), mtu: port.mtu() };
-        let (ports, services) = ([port_plan()], [service_plan()]);
-        let view = View::of(Policy::default(), &handshake, &ports, &services, &[station], keyring);
-        let queues = port.start().expect("it starts").into_iter().map(Some).collect();
         let mut clock = FakeClock::default();
-        let (board, issued) = (Arc::new(Board::new(1, 1)), LastIssued::default());
-        let seeds = Seeds::from_bytes([[7; 32]; 3]);
-        let worker =
-            Worker::new(Arc::new(view), queues, CAPACITY, board, issued, seeds, clock.now());
+        let (half_open_limit, capacity) = (1 << 20, CAPACITY);
+        let setup = Setup { cookies, half_open_limit, capacity, shared: true, answer: ANSWER };
+        let worker = testing::worker(&setup, &mut port, clock.now()).expect("it starts");
         let mut bench = Self { worker, wire, clock, spent: Duration::ZERO, sent: Burst::new() };
         for _ in 0..4 {
             bench.turn(1_000_000); // announcements
@@ -199,29 +187,7 @@ impl Bench {
 
 const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
 
-fn port_plan() -> PortPlan {
-    PortPlan {
-        name: "wan".into(),
-        device: "memory".into(),
-        queues: None,
-        addresses: vec![Prefix { addr: "10.10.0.2".parse().expect("an address"), len: 16 }],
-        gateways: vec![],
-        vlan: 0,
-        mtu: 1500,
-        vips: vec!["10.10.0.10".parse().expect("an address")],
-    }
-}
-
-fn service_plan() -> ServicePlan {
-    ServicePlan {
-        name: "hello".into(),
-        listen: vec!["10.10.0.10:80".parse().expect("an address")],
-        port: 0,
-        kind: ServiceKind::Respond(
-            b"HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\nhello\n"[..].into(),
-        ),
-    }
-}
+const ANSWER: &[u8] = b"HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\nhello\n";
 
 criterion_group!(benches, syn_to_cookie, connection);
 criterion_main!(benches);

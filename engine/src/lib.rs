@@ -10,4 +10,6 @@ pub mod engine;
 pub mod flow;
 pub mod port;
 pub mod stats;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 pub mod worker;

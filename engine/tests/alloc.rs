@@ -5,16 +5,14 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
-use std::sync::Arc;
 
 use usher::clock::{Clock, FakeClock};
-use usher::config::{Cookies, HandshakePlan, PortPlan, Prefix, ServiceKind, ServicePlan};
+use usher::config::Cookies;
 use usher::port::memory::{self, MemoryQueue, Options, Wire};
-use usher::port::{Burst, Frame, Port};
-use usher::stats::{Board, Counter, WorkerSnapshot};
-use usher::worker::{Keyring, LastIssued, Seeds, Station, View, Worker};
-use usher_proto::cookie::{IsnKey, Keys, Secret};
-use usher_proto::tcp::Policy;
+use usher::port::{Burst, Frame};
+use usher::stats::{Counter, WorkerSnapshot};
+use usher::testing::{self, Setup};
+use usher::worker::Worker;
 use usher_proto::testing::{OUR_MAC, Read, TcpFrame, arp, echo, solicit, tcp, try_read};
 use usher_proto::wire::{Flags, TxChecksums};
 
@@ -78,24 +76,11 @@ impl Bench {
     fn new(cookies: Cookies, tx_checksums: TxChecksums) -> Self {
         let options = Options { mac: OUR_MAC, tx_checksums, ..Options::default() };
         let (mut port, wire) = memory::new("wan", &options);
-        let secret = Secret::from_bytes([7; 32]);
-        let keyring =
-            Keyring { cookies: Keys::new(&secret), shared: true, isn: IsnKey::new(&secret) };
-        let handshake = HandshakePlan { cookies, half_open_limit: 40, secret: None };
-        let station = Station { mac: port.mac(), mtu: port.mtu() };
-        let (ports, services) = ([port_plan()], [service_plan()]);
-        let view = View::of(Policy::default(), &handshake, &ports, &services, &[station], keyring);
-        let queues = port.start().expect("it starts").into_iter().map(Some).collect();
         let mut clock = FakeClock::default();
-        let worker = Worker::new(
-            Arc::new(view),
-            queues,
-            64,
-            Arc::new(Board::new(1, 1)),
-            LastIssued::default(),
-            Seeds::from_bytes([[7; 32]; 3]),
-            clock.now(),
-        );
+        let answer = vec![b'x'; ANSWER];
+        let setup =
+            Setup { cookies, half_open_limit: 40, capacity: 64, shared: true, answer: &answer };
+        let worker = testing::worker(&setup, &mut port, clock.now()).expect("it starts");
         Self { worker, wire, clock, allocated: 0 }
     }
 
@@ -228,26 +213,4 @@ fn a_worker_allocates_nothing_after_start() {
 #[test]
 fn the_counter_counts() {
     assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 2);
-}
-
-fn port_plan() -> PortPlan {
-    PortPlan {
-        name: "wan".into(),
-        device: "memory".into(),
-        queues: None,
-        addresses: vec![Prefix { addr: "10.10.0.2".parse().expect("an address"), len: 16 }],
-        gateways: vec![],
-        vlan: 0,
-        mtu: 1500,
-        vips: ["10.10.0.10", "fd00::10"].map(|ip| ip.parse().expect("an address")).into(),
-    }
-}
-
-fn service_plan() -> ServicePlan {
-    ServicePlan {
-        name: "hello".into(),
-        listen: vec!["10.10.0.10:80".parse().expect("an address")],
-        port: 0,
-        kind: ServiceKind::Respond(vec![b'x'; ANSWER].into()),
-    }
 }

@@ -20,6 +20,7 @@ use super::{DONE, FAILED, MISUSED, complain, load, say};
 use crate::config::{Plan, Topology};
 use crate::control::{ControlSocket, HttpServer, exit_table};
 use crate::engine::Engine;
+use crate::port::pcap::{PcapPort, PcapSetup};
 use crate::port::{Port, PortError};
 
 /// How often the main thread looks for signals and for the end of a drain. Longer is felt at exit;
@@ -37,9 +38,12 @@ pub(super) fn run(file: &Path) -> u8 {
         let cores = plan.engine.cores.resolve(&machine)?;
         plan.notices.iter().for_each(|notice| warn!("{notice}"));
         before_start(&plan, &machine, &cores)?;
-        let ports = open(&plan, &cores)?;
-        let cores: Vec<_> = cores.into_iter().map(Some).collect();
-        serve(&plan, file, ports, &cores, || signals.pending().next())
+        let pinned: Vec<_> = cores.iter().copied().map(Some).collect();
+        let signal = || signals.pending().next();
+        match plan.pcap_setups() {
+            Some(captures) => serve(&plan, file, play(&captures)?, &pinned, signal),
+            None => serve(&plan, file, open(&plan, &cores)?, &pinned, signal),
+        }
     });
     outcome.unwrap_or_else(|cause| {
         let root = rustix::process::geteuid().is_root();
@@ -58,7 +62,12 @@ fn log() {
     let _ = log.with_writer(std::io::stderr).try_init();
 }
 
-/// Opens the ports of the plan, in its order.
+/// Opens ports that play captures, in the plan's order.
+fn play(captures: &[PcapSetup]) -> Result<Vec<PcapPort>, PortError> {
+    captures.iter().map(PcapPort::open).collect()
+}
+
+/// Opens DPDK's ports, in the plan's order.
 #[cfg(feature = "dpdk")]
 fn open(plan: &Plan, cores: &[usize]) -> Result<Vec<crate::port::dpdk::DpdkPort>, PortError> {
     let ports = crate::port::dpdk::open(&plan.dpdk_setup(cores))?;
@@ -69,7 +78,7 @@ fn open(plan: &Plan, cores: &[usize]) -> Result<Vec<crate::port::dpdk::DpdkPort>
     Ok(ports)
 }
 
-/// Without DPDK the configuration refuses every device before this is reached.
+/// Without DPDK the configuration refuses its devices before this is reached.
 #[cfg(not(feature = "dpdk"))]
 fn open(_: &Plan, _: &[usize]) -> Result<Vec<crate::port::memory::MemoryPort>, PortError> {
     Err("this build of usher has no DPDK; build it with its default features".into())

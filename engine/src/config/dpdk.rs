@@ -7,7 +7,7 @@ use super::plan::{Memory, Plan, PortPlan};
 use crate::port::dpdk::{Pages, PortSetup, Setup};
 
 impl Plan {
-    /// What DPDK needs to know to serve a worker on each of `cores`.
+    /// What DPDK needs to know to serve a worker on each of `cores`. Ports that play captures are none of its.
     #[must_use]
     pub fn dpdk_setup(&self, cores: &[usize]) -> Setup {
         Setup {
@@ -20,19 +20,19 @@ impl Plan {
             arguments: self.dpdk.eal_args.clone(),
             buffers: self.dpdk.mbufs_per_port,
             cores: cores.to_vec(),
-            ports: self.ports.iter().map(port_setup).collect(),
+            ports: self.ports.iter().filter_map(port_setup).collect(),
         }
     }
 }
 
-fn port_setup(port: &PortPlan) -> PortSetup {
-    PortSetup {
+fn port_setup(port: &PortPlan) -> Option<PortSetup> {
+    Some(PortSetup {
         name: port.name.clone(),
-        device: port.device.clone(),
+        device: port.device.dpdk()?.to_owned(),
         queues: port.queues,
         mtu: port.mtu,
         groups: groups(port),
-    }
+    })
 }
 
 /// The groups that neighbour discovery asks and tells us by: each address's own (RFC 4291 §2.7.1) and all nodes.

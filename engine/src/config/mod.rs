@@ -10,6 +10,7 @@ mod cores;
 mod dpdk;
 mod global;
 mod later;
+mod pcap;
 mod plan;
 mod port;
 mod problem;
@@ -29,8 +30,8 @@ use toml::de::DeTable;
 pub use cores::{CoreError, Topology};
 pub use global::DEFAULT_SOCKET;
 pub use plan::{
-    Cookies, Cores, DpdkPlan, EnginePlan, HandshakePlan, Memory, Plan, PortPlan, Prefix,
-    SecretPlan, ServiceKind, ServicePlan,
+    Cookies, Cores, Device, DpdkPlan, EnginePlan, HandshakePlan, Memory, PcapFiles, Plan, PortPlan,
+    Prefix, SecretPlan, ServiceKind, ServicePlan,
 };
 pub(crate) use port::is_pci;
 pub use problem::ConfigError;
@@ -59,7 +60,7 @@ impl Plan {
         Self::check(text, file, true)
     }
 
-    /// `devices`: whether this build can open any.
+    /// `devices`: whether this build can open DPDK's.
     fn check(text: &str, file: &Path, devices: bool) -> Result<Self, ConfigError> {
         let problems = Problems::default();
         let (document, errors) = DeTable::parse_recoverable(text);
@@ -87,12 +88,12 @@ fn read(root: &Section<'_>, dir: &Path, devices: bool) -> Plan {
     let (engine, handshake) = (root.table("engine"), root.table("handshake"));
     let engine = global::engine(engine.as_ref(), dir);
     let flow_capacity = global::flow_capacity(root.table("flow_table").as_ref());
-    let ports: Vec<_> = root.tables("port").iter().filter_map(port::read).collect();
+    let ports: Vec<_> = root.tables("port").iter().filter_map(|p| port::read(p, dir)).collect();
     let services = root.tables("service");
     let services: Vec<_> = services.iter().filter_map(|s| service::read(s, dir)).collect();
     resolve::ports(&ports, &engine.cores, problems);
     if !devices {
-        resolve::no_devices(&ports, problems);
+        resolve::no_dpdk(&ports, problems);
     }
     let services = resolve::services(&services, &ports, problems);
     Plan {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use usher_proto::tcp::Policy;
+use usher_proto::wire::Mac;
 
 /// A validated configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -83,8 +84,8 @@ pub enum Memory {
 pub struct PortPlan {
     /// The name services use.
     pub name: String,
-    /// The device as DPDK knows it: a PCI address or a virtual device with its arguments.
-    pub device: String,
+    /// What its frames come in and go out by.
+    pub device: Device,
     /// Queue pairs, if the file says; else one a worker.
     pub queues: Option<u16>,
     /// Our own addresses.
@@ -98,6 +99,37 @@ pub struct PortPlan {
     /// Service addresses (without TCP ports) that are answered for on this port, each once; own
     /// addresses are not repeated here.
     pub vips: Vec<IpAddr>,
+}
+
+/// `port.device`. All ports of a plan have devices of one kind.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Device {
+    /// As DPDK knows it: a PCI address or a virtual device with its arguments.
+    Dpdk(String),
+    /// Captures: one is played, one is written.
+    Pcap(PcapFiles),
+}
+
+/// The device `pcap:in=FILE,out=FILE`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PcapFiles {
+    /// The capture that is played.
+    pub input: PathBuf,
+    /// Where what is sent goes.
+    pub output: PathBuf,
+    /// The port's MAC.
+    pub mac: Mac,
+}
+
+impl Device {
+    /// DPDK's name of it, if it is one of DPDK's.
+    #[must_use]
+    pub fn dpdk(&self) -> Option<&str> {
+        match self {
+            Self::Dpdk(device) => Some(device),
+            Self::Pcap(_) => None,
+        }
+    }
 }
 
 /// An address and the length of its network's prefix.

@@ -1,15 +1,19 @@
 //! `[[port]]`: devices and what we are on their links.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::path::Path;
 
-use super::plan::Prefix;
+use super::pcap;
+use super::plan::{Device, Prefix};
 use super::problem::At;
 use super::section::Section;
 
 /// A port as the file has it, each value right in itself.
 pub(super) struct Port {
     pub(super) name: At<String>,
+    /// As it is written, and what that means.
     pub(super) device: At<String>,
+    pub(super) kind: Device,
     pub(super) queues: Option<At<u16>>,
     pub(super) addresses: Vec<At<Prefix>>,
     pub(super) gateways: Vec<At<IpAddr>>,
@@ -18,10 +22,10 @@ pub(super) struct Port {
 }
 
 /// Reads one `[[port]]`; `None` (recorded) if it has no usable name or device.
-pub(super) fn read(section: &Section<'_>) -> Option<Port> {
+pub(super) fn read(section: &Section<'_>, dir: &Path) -> Option<Port> {
     section.require(&["name", "device"]);
     let name = name(section);
-    let device = device(section);
+    let device = device(section, dir);
     let queues = section.integer("queues", 1..=64);
     let addresses = section.texts("addresses");
     let addresses = addresses.iter().filter_map(|text| prefix(section, text)).collect();
@@ -29,7 +33,8 @@ pub(super) fn read(section: &Section<'_>) -> Option<Port> {
     let gateways = gateways.iter().filter_map(|text| gateway(section, text)).collect();
     let vlan = section.integer("vlan", 0..=4094).map_or(0, |at| at.value);
     let mtu = section.integer("mtu", 576..=9000).unwrap_or_else(|| section.place().with(1500));
-    Some(Port { name: name?, device: device?, queues, addresses, gateways, vlan, mtu })
+    let (name, (device, kind)) = (name?, device?);
+    Some(Port { name, device, kind, queues, addresses, gateways, vlan, mtu })
 }
 
 /// A name that can be a label of metrics and is easy to type.
@@ -44,17 +49,23 @@ pub(super) fn name(section: &Section<'_>) -> Option<At<String>> {
     Some(text.with(text.value.to_owned()))
 }
 
-fn device(section: &Section<'_>) -> Option<At<String>> {
+fn device(section: &Section<'_>, dir: &Path) -> Option<(At<String>, Device)> {
     let text = section.text("device")?;
+    let written = text.with(text.value.to_owned());
+    if let Some(arguments) = text.value.strip_prefix(pcap::PREFIX) {
+        let files = pcap::read(section, &text, arguments, dir)?;
+        return Some((written, Device::Pcap(files)));
+    }
     let first = text.value.split(',').next().unwrap_or_default();
     if !is_pci(first) && !is_virtual(first) || text.value.contains(|c: char| c.is_whitespace()) {
         let what = format!("`{}` names no device", text.value);
-        let right = "write a PCI address such as `0000:3b:00.0`, or a virtual device such as \
-                     `net_af_packet0,iface=e0`";
+        let right = "write a PCI address such as `0000:3b:00.0`, a virtual device such as \
+                     `net_af_packet0,iface=e0`, or captures: `pcap:in=FILE,out=FILE`";
         section.problems().add(&text, what, right);
         return None;
     }
-    Some(text.with(text.value.to_owned()))
+    let kind = Device::Dpdk(written.value.clone());
+    Some((written, kind))
 }
 
 /// `0000:3b:00.0`, or without the domain.

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 
-use super::plan::{Cores, PortPlan, ServicePlan};
+use super::plan::{Cores, Device, PortPlan, ServicePlan};
 use super::port::Port;
 use super::problem::{At, Problems};
 use super::service::Service;
@@ -13,7 +13,11 @@ pub(super) fn ports(ports: &[Port], cores: &Cores, problems: &Problems) {
     unique(ports.iter().map(|port| &port.name), "port", problems);
     let mut devices = HashSet::new();
     for port in ports {
-        let device = port.device.value.split(',').next().unwrap_or_default();
+        // captures are as different as their arguments
+        let device = match &port.kind {
+            Device::Dpdk(device) => device.split(',').next().unwrap_or_default(),
+            Device::Pcap(_) => &port.device.value,
+        };
         if !devices.insert(device) {
             let what = format!("device `{device}` is another port's already");
             problems.add(&port.device, what, "name each device once");
@@ -22,16 +26,42 @@ pub(super) fn ports(ports: &[Port], cores: &Cores, problems: &Problems) {
         gateways(port, problems);
         queues(port, cores, problems);
     }
+    captures(ports, problems);
     if ports.len() > 64 {
         problems.add(&ports[64].name, "too many ports", "an engine has at most 64");
     }
 }
 
-/// Refuses every device: this build can open none.
-pub(super) fn no_devices(ports: &[Port], problems: &Problems) {
+/// Ports that play captures: by themselves, with one queue each, and none writes what another reads or writes.
+fn captures(ports: &[Port], problems: &Problems) {
+    let mut files = HashSet::new();
     for port in ports {
+        let Device::Pcap(pcap) = &port.kind else { continue };
+        if ports.iter().any(|other| other.kind.dpdk().is_some()) {
+            let what = "captures and DPDK's devices do not run together";
+            let right =
+                "give all ports captures, or use DPDK's `net_pcap0,rx_pcap=FILE,tx_pcap=FILE` here";
+            problems.add(&port.device, what, right);
+        }
+        if let Some(queues) = port.queues.as_ref().filter(|queues| queues.value > 1) {
+            problems.add(queues, "captures have one queue", "remove `queues`");
+        }
+        let is_read = ports
+            .iter()
+            .any(|other| matches!(&other.kind, Device::Pcap(other) if other.input == pcap.output));
+        if is_read || !files.insert(&pcap.output) {
+            let what = format!("another port uses {} too", pcap.output.display());
+            problems.add(&port.device, what, "give each port an `out` of its own");
+        }
+    }
+}
+
+/// Refuses DPDK's devices: this build can open none.
+pub(super) fn no_dpdk(ports: &[Port], problems: &Problems) {
+    for port in ports.iter().filter(|port| port.kind.dpdk().is_some()) {
         let what = format!("`{}` needs DPDK, and this build of usher has none", port.device.value);
-        problems.add(&port.device, what, "build usher with its default features");
+        let right = "build usher with its default features; without, ports play captures: `pcap:in=FILE,out=FILE`";
+        problems.add(&port.device, what, right);
     }
 }
 
@@ -162,7 +192,7 @@ pub(super) fn port_plans(ports: Vec<Port>, services: &[ServicePlan]) -> Vec<Port
     let plan = |(index, port): (usize, Port)| PortPlan {
         vips: vips(index, &port),
         name: port.name.value,
-        device: port.device.value,
+        device: port.kind,
         queues: port.queues.map(|at| at.value),
         addresses: port.addresses.iter().map(|at| at.value).collect(),
         gateways: port.gateways.iter().map(|at| at.value).collect(),

@@ -104,6 +104,42 @@ fn ports() {
 }
 
 #[test]
+fn captures() {
+    let device = "net_af_packet0,iface=e0";
+    let second = "pcap:in=a,out=b\"\n[[port]]\nname = \"lan\"\ndevice = \"";
+    let beside = format!("{second}net_null0");
+    let twice = format!("{second}pcap:in=c,out=b");
+    let chained = format!("{second}pcap:in=b,out=c");
+    insta::assert_snapshot!(reports(&[
+        (device, "pcap:"),
+        (device, "pcap:in=a"),
+        (device, "pcap:in=a,out=a"),
+        (device, "pcap:in=a,out=b,speed=9"),
+        (device, "pcap:in=a,out=b,in=c"),
+        (device, "pcap:in=a,out=b,mac=01:00:00:00:00:01"),
+        (device, "pcap:in=a,out=b\"\nqueues = 2 #"),
+        (device, &beside),
+        (device, &twice),
+        (device, &chained),
+    ]));
+}
+
+#[test]
+fn captures_lie_beside_the_file() {
+    let text =
+        RIGHT.replace("net_af_packet0,iface=e0", "pcap:in=a b.pcap,out=/c,mac=02:00:00:00:00:0a");
+    let plan = Plan::check(&text, Path::new("/etc/usher/x.toml"), false).unwrap();
+    let setup = &plan.pcap_setups().expect("captures")[0];
+    assert_eq!((setup.name.as_str(), setup.mtu), ("wan", 1500));
+    assert_eq!(
+        (setup.input.as_path(), setup.output.as_path()),
+        (Path::new("/etc/usher/a b.pcap"), Path::new("/c"))
+    );
+    assert_eq!(setup.mac.0, [2, 0, 0, 0, 0, 10]);
+    assert_eq!(parse(RIGHT).unwrap().pcap_setups(), None);
+}
+
+#[test]
 fn services() {
     insta::assert_snapshot!(reports(&[
         ("10.10.0.11:80\"]", "10.10.0.11\"]"),

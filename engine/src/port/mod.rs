@@ -12,6 +12,7 @@ use usher_proto::wire::{Mac, RxChecksums, TxChecksums};
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
 pub mod memory;
+pub mod pcap;
 
 /// Frames of one receive or transmit call. 32 is what DPDK's vector drivers take at once: fewer costs
 /// calls and shortens the prefetch distance, more overflows the first cache.

@@ -1,19 +1,17 @@
 //! A worker on a memory port: frames in, frames out, nothing lost in between.
 
-use std::sync::Arc;
-
-use usher_proto::cookie::{IsnKey, Keys, Secret};
-use usher_proto::tcp::{Policy, State};
+use usher_proto::tcp::State;
 use usher_proto::testing::{CLIENT_MAC, OUR_MAC, TcpFrame, TcpRead, arp, read_arp, read_tcp, tcp};
 use usher_proto::verdict::{End, Reason};
 use usher_proto::wire::{Flags, Mac};
 
 use super::*;
 use crate::clock::{Clock, FakeClock};
-use crate::config::{Cookies, HandshakePlan, PortPlan, Prefix, ServiceKind, ServicePlan};
+use crate::config::Cookies;
+use crate::port::Frame;
 use crate::port::memory::{self, MemoryQueue, Options, Wire};
-use crate::port::{Frame, Port};
 use crate::stats::ServiceCounter;
+use crate::testing::{self, Setup};
 
 const ANSWER: &[u8] = b"HTTP/1.0 200 OK\r\n\r\nhello";
 const VIP: &str = "10.10.0.10:80";
@@ -26,72 +24,15 @@ struct Bench {
     announcements: usize,
 }
 
-/// What differs between tests.
-struct Setup {
-    cookies: Cookies,
-    half_open_limit: u32,
-    capacity: u32,
-    options: Options,
-}
-
-impl Default for Setup {
-    fn default() -> Self {
-        Self {
-            cookies: Cookies::Auto,
-            half_open_limit: 1000,
-            capacity: 1000,
-            options: Options::default(),
-        }
-    }
-}
-
-fn port_plan() -> PortPlan {
-    PortPlan {
-        name: "wan".into(),
-        device: "memory".into(),
-        queues: None,
-        addresses: vec![Prefix { addr: "10.10.0.2".parse().unwrap(), len: 16 }],
-        gateways: vec![],
-        vlan: 0,
-        mtu: 1500,
-        vips: vec!["10.10.0.10".parse().unwrap(), "fd00::10".parse().unwrap()],
-    }
-}
-
-fn service_plan(answer: &[u8]) -> ServicePlan {
-    ServicePlan {
-        name: "hello".into(),
-        listen: vec![VIP.parse().unwrap(), "[fd00::10]:80".parse().unwrap()],
-        port: 0,
-        kind: ServiceKind::Respond(answer.into()),
-    }
-}
-
 impl Bench {
-    fn new(setup: &Setup) -> Self {
-        Self::with(setup, ANSWER)
+    fn new(setup: &Setup<'_>) -> Self {
+        Self::on(&Options::default(), setup)
     }
 
-    fn with(setup: &Setup, answer: &[u8]) -> Self {
-        let (mut port, wire) = memory::new("wan", &Options { mac: OUR_MAC, ..setup.options });
-        let station = Station { mac: port.mac(), mtu: port.mtu() };
-        let secret = Secret::from_bytes([7; 32]);
-        let keyring =
-            Keyring { cookies: Keys::new(&secret), shared: false, isn: IsnKey::new(&secret) };
-        let handshake = HandshakePlan {
-            cookies: setup.cookies,
-            half_open_limit: setup.half_open_limit,
-            secret: None,
-        };
-        let services = [service_plan(answer)];
-        let view =
-            View::of(Policy::default(), &handshake, &[port_plan()], &services, &[station], keyring);
-        let queues = port.start().unwrap().into_iter().map(Some).collect();
-        let board = Arc::new(Board::new(1, 1));
+    fn on(options: &Options, setup: &Setup<'_>) -> Self {
+        let (mut port, wire) = memory::new("wan", &Options { mac: OUR_MAC, ..*options });
         let mut clock = FakeClock::default();
-        let now = clock.now();
-        let (issued, seeds) = (LastIssued::default(), Seeds::from_bytes([[7; 32]; 3]));
-        let worker = Worker::new(Arc::new(view), queues, setup.capacity, board, issued, seeds, now);
+        let worker = testing::worker(setup, &mut port, clock.now()).unwrap();
         let mut bench = Self { worker, wire, clock, announcements: 0 };
         bench.announcements = (0..3)
             .map(|_| {
@@ -271,7 +212,7 @@ fn a_full_table_drops_and_recovers() {
 #[test]
 fn an_empty_pool_or_a_full_transmit_ring_loses_no_buffer() {
     let options = Options { buffers: 8, ring: 4, ..Options::default() };
-    let mut bench = Bench::new(&Setup { options, ..Setup::default() });
+    let mut bench = Bench::on(&options, &Setup::default());
     for port in 0..4 {
         bench.send(&client(1000 + port).syn(5));
     }
@@ -352,7 +293,7 @@ fn an_idle_flow_ends_by_reset_also_where_nobody_answers() {
 fn what_exceeds_the_budget_or_finds_no_buffer_follows_in_the_next_slot() {
     let options = Options { buffers: 10, ..Options::default() };
     let answer = vec![b'x'; 60_000];
-    let mut bench = Bench::with(&Setup { options, ..Setup::default() }, &answer);
+    let mut bench = Bench::on(&options, &Setup { answer: &answer, ..Setup::default() });
     let iss = bench.shake(40000, 5);
     let held: Vec<_> = std::iter::from_fn(|| bench.wire.alloc()).take(7).collect();
     bench.send(&client(40000).ack(6, iss.wrapping_add(1)).payload(b"GET /").window(60_000));

@@ -1,7 +1,14 @@
 //! The binary as its users meet it: what it says, and its exit codes (DESIGN section 6).
 
+use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use usher_proto::testing::{Read, tcp, try_read};
+use usher_proto::wire::Flags;
+
+use super::captures::{Scratch, frames};
 
 /// A configuration file of a test's own, which goes away with the value.
 struct File(PathBuf);
@@ -36,6 +43,95 @@ fn code(output: &Output) -> i32 {
 fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
+
+/// An engine that plays captures, in a directory of its own; killed with the value.
+struct Engine {
+    scratch: Scratch,
+    child: Child,
+    output: BufReader<ChildStdout>,
+}
+
+impl Engine {
+    /// Starts one that plays `said`, and waits until it is ready.
+    fn run(name: &str, said: &[Vec<u8>]) -> Self {
+        let scratch = Scratch::new(name);
+        scratch.capture("in.pcap", said);
+        let config = scratch.0.join("usher.toml");
+        std::fs::write(&config, CAPTURES).expect("a writable directory");
+        let mut child = Command::new(env!("CARGO_BIN_EXE_usher"))
+            .args(["run", "-c"])
+            .arg(&config)
+            .stdout(Stdio::piped())
+            .stderr(std::fs::File::create(scratch.0.join("log")).expect("a writable directory"))
+            .spawn()
+            .expect("the binary");
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let mut engine = Self { scratch, child, output };
+        let mut line = String::new();
+        engine.output.read_line(&mut line).expect("a line");
+        assert_eq!(line, "usher ready\n", "{}", engine.log());
+        engine
+    }
+
+    fn log(&self) -> String {
+        std::fs::read_to_string(self.scratch.0.join("log")).expect("a log")
+    }
+
+    fn config(&self) -> PathBuf {
+        self.scratch.0.join("usher.toml")
+    }
+
+    /// What `usher COMMAND -c FILE` says.
+    fn ask(&self, arguments: &[&str]) -> Output {
+        let config = self.config();
+        usher(&[arguments, &["-c", config.to_str().expect("UTF-8")]].concat())
+    }
+
+    fn stats(&self) -> serde_json::Value {
+        let output = self.ask(&["stats", "--json"]);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", errors(&output)))
+    }
+
+    /// Waits until all `count` frames are in.
+    fn wait_for_frames(&self, count: u64) {
+        while self.stats()["workers"][0]["received"] != count {
+            std::thread::yield_now();
+        }
+    }
+
+    fn signal(&self, signal: Signal) {
+        kill_process(Pid::from_child(&self.child), signal).expect("our own child");
+    }
+
+    /// Lets it drain; its exit code.
+    fn stop(&mut self) -> i32 {
+        self.signal(Signal::TERM);
+        self.child.wait().expect("it ends").code().expect("no signal ended it")
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const CAPTURES: &str = r#"
+[engine]
+drain_timeout = "100ms"
+control_socket = "usher.sock"
+[[port]]
+name = "wan"
+device = "pcap:in=in.pcap,out=out.pcap,mac=02:00:00:00:00:02"
+[flow_table]
+capacity = 1024
+[[service]]
+name = "a"
+listen = ["10.10.0.10:80"]
+kind = "respond"
+response = "a"
+"#;
 
 const WRONG: &str =
     "[engine]\ncroes = [1]\n[[port]]\nname = \"wan\"\ndevice = \"net_null0\"\nmtu = 1\n";
@@ -103,5 +199,44 @@ fn a_check_prints_a_line_a_finding() {
     } else {
         assert_eq!(code(&output), 2, "{text}");
         assert!(errors(&output).contains("this build of usher has none"));
+    }
+}
+
+/// A SYN of a capture is answered; at the end of the drain what it opened is reset, and both are in the output.
+#[test]
+fn captures_run_in_every_build() {
+    let syn = tcp().from("10.10.0.1:4000").to("10.10.0.10:80").syn(99).build();
+    let mut engine = Engine::run("captures", &[syn]);
+    engine.wait_for_frames(1);
+    assert_eq!(engine.stop(), 0, "{}", engine.log());
+    let sent = frames(&engine.scratch.0.join("out.pcap"));
+    let sent: Vec<_> = sent
+        .iter()
+        .filter_map(|(_, frame)| match try_read(frame) {
+            Ok(Read::Tcp(read)) => Some((read.flags.has(Flags::SYN), read.flags.has(Flags::RST))),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sent, [(true, false), (false, true)]);
+}
+
+#[test]
+fn a_capture_that_cannot_be_played_is_found_by_check_and_run() {
+    let scratch = Scratch::new("no-capture");
+    let config = scratch.0.join("usher.toml");
+    std::fs::write(&config, CAPTURES).expect("a writable directory");
+    let config = config.to_str().expect("UTF-8");
+    for (content, what) in [(None, "cannot be read"), (Some("GET /"), "is neither pcap nor pcapng")]
+    {
+        if let Some(content) = content {
+            std::fs::write(scratch.0.join("in.pcap"), content).expect("a writable directory");
+        }
+        let check = usher(&["check", "-c", config]);
+        let found = String::from_utf8_lossy(&check.stdout).into_owned();
+        let expected = format!("port wan: capture {} {what}", scratch.0.join("in.pcap").display());
+        assert!(found.lines().any(|l| l.starts_with(&format!("fail {expected}"))), "{found}");
+        let run = usher(&["run", "-c", config]);
+        assert!(errors(&run).contains(&format!("usher: {expected}")), "{}", errors(&run));
+        assert_eq!((code(&check), code(&run)), (1, 1));
     }
 }

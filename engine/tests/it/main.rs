@@ -1,5 +1,6 @@
 //! The integration tests, one binary.
 
+mod captures;
 mod cli;
 mod sim;
 mod supply;

@@ -1,7 +1,8 @@
 //! Devices: there, bound, up, near their workers.
 
 use super::{Finding, Host, fail, ok, warn};
-use crate::config::{PortPlan, Topology, is_pci};
+use crate::config::{Device, PcapFiles, PortPlan, Topology, is_pci};
+use crate::port::pcap;
 
 /// Kernel drivers that hand a PCI device to user space.
 const USER_SPACE: &[&str] = &["vfio-pci", "uio_pci_generic", "igb_uio"];
@@ -18,17 +19,41 @@ pub(super) fn check(
     machine: &Topology,
     cores: &[usize],
 ) -> Vec<Finding> {
-    let first = port.device.split(',').next().unwrap_or_default();
+    let device = match &port.device {
+        Device::Dpdk(device) => device.as_str(),
+        Device::Pcap(files) => return captures(port, files),
+    };
+    let first = device.split(',').next().unwrap_or_default();
     if is_pci(first) {
         return pci(port, first, host, machine, cores);
     }
-    match interface(&port.device) {
+    match interface(device) {
         Some(name) => kernel_interface(port, name, host),
         None if needs_interface(first) => {
-            vec![fail(format!("port {}: `{}` lacks `iface=NAME`", port.name, port.device))]
+            vec![fail(format!("port {}: `{}` lacks `iface=NAME`", port.name, device))]
         }
-        None => vec![ok(format!("port {}: virtual device {}", port.name, port.device))],
+        None => vec![ok(format!("port {}: virtual device {device}", port.name))],
     }
+}
+
+/// What is played is there and can be, and what is sent can be written somewhere.
+fn captures(port: &PortPlan, files: &PcapFiles) -> Vec<Finding> {
+    let name = &port.name;
+    let input = match pcap::count_frames(&files.input) {
+        Ok(count) => ok(format!("port {name}: capture {}: {count} frames", files.input.display())),
+        Err(cause) => fail(format!("port {name}: {cause}")),
+    };
+    let output = files.output.display();
+    let directory =
+        files.output.parent().is_none_or(|dir| dir.as_os_str().is_empty() || dir.is_dir());
+    let output = match directory {
+        true if files.output.exists() => warn(format!("port {name}: {output} will be replaced")),
+        true => ok(format!("port {name}: {output} will be written")),
+        false => {
+            fail(format!("port {name}: {output} cannot be written: its directory is not there"))
+        }
+    };
+    vec![input, output]
 }
 
 /// The kernel interface that a virtual device takes, if it takes one.

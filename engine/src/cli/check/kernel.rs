@@ -18,7 +18,7 @@ pub(super) fn check(plan: &Plan, host: &Host) -> Vec<Finding> {
 }
 
 fn check_port(port: &PortPlan, addresses: &Addresses, host: &Host) -> Vec<Finding> {
-    let Some(interface) = interface(&port.device) else { return Vec::new() };
+    let Some(interface) = port.device.dpdk().and_then(interface) else { return Vec::new() };
     let mut findings = owned(port, interface, addresses);
     findings.extend(["ipv4", "ipv6"].iter().filter_map(|family| {
         let switch = host.proc(&format!("sys/net/{family}/conf/{interface}/forwarding"))?;

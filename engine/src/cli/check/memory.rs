@@ -12,8 +12,11 @@ const FLOW: u64 = 192;
 const MB: u64 = 1 << 20;
 
 pub(super) fn check(plan: &Plan, workers: usize, host: &Host) -> Vec<Finding> {
-    let buffers = plan.ports.len() as u64 * u64::from(plan.dpdk.mbufs_per_port) * BUFFER;
     let flows = workers as u64 * u64::from(plan.flow_capacity) * FLOW;
+    if plan.ports.iter().all(|port| port.device.dpdk().is_none()) {
+        return vec![available(flows, host)];
+    }
+    let buffers = plan.ports.len() as u64 * u64::from(plan.dpdk.mbufs_per_port) * BUFFER;
     let huge = free_huge(host);
     let needed = plan.dpdk.memory_mb.map_or(buffers, |mb| u64::from(mb) * MB).div_ceil(MB);
     let free = huge / MB;

@@ -17,7 +17,8 @@ const NAMED: &str = "/run/netns";
 
 /// What is found about the other end of the port's interface; nothing if that is no veth.
 pub(super) fn check(port: &PortPlan, host: &Host) -> Option<Finding> {
-    let interface = interface(&port.device).filter(|interface| ethtool::is_veth(interface))?;
+    let interface =
+        interface(port.device.dpdk()?).filter(|interface| ethtool::is_veth(interface))?;
     let read = |what: &str| host.sys(&format!("class/net/{interface}/{what}"))?.parse::<u32>().ok();
     let (own, peer) = (read("ifindex")?, read("iflink")?);
     let start = format!("port {}: ", port.name);
