@@ -60,9 +60,10 @@ wait_for() {
 
 offloads_off() { "$1" ethtool -K "$2" tx off tso off gso off gro off >/dev/null 2>&1; }
 
-# Runs a command that may last. A signal to this script ends it at once instead of after the command.
+# Runs a command that may last. A signal to this script ends it at once instead of after the command, with all that
+# it has started: it leads a process group of its own.
 await() {
-    "$@" &
+    setsid "$@" &
     local pid=$! status=0
     children+=("$pid")
     wait "$pid" || status=$?
@@ -72,7 +73,7 @@ await() {
 
 # Runs a command in the background until net_down; its id is in $LAST.
 background() {
-    "$@" &
+    setsid "$@" &
     LAST=$!
     children+=("$LAST")
 }
@@ -130,6 +131,9 @@ net_down() {
     local status=$?
     trap - EXIT
     trap '' INT TERM HUP # a second Ctrl-C must not leave a namespace behind
+    # Whatever else went wrong: an engine that is gone is the reason.
+    [ -z "$USHER_PID" ] || kill -0 "$USHER_PID" 2>/dev/null ||
+        warn "usher has ended by itself; its last words: $(tail -n 5 "$WORKDIR/usher.err")"
     stop "${children[@]}"
     # What those started lives in our own namespaces, where nobody else has any business.
     netns_remove "$NET_CLIENT"
@@ -138,21 +142,27 @@ net_down() {
     exit "$status"
 }
 
-# stop PID...: asks, waits five seconds at most, then insists.
+# stop PID...: asks them and the groups that they lead, waits five seconds at most, then insists.
 stop() {
-    local pid tries
-    for pid in "$@"; do kill -TERM "$pid" 2>/dev/null || true; done
+    local tries
+    signal TERM "$@" || return 0
     for ((tries = 0; tries < 50; tries++)); do
-        alive "$@" || return 0
+        signal 0 "$@" || return 0
         sleep 0.1
     done
-    for pid in "$@"; do kill -KILL "$pid" 2>/dev/null || true; done
+    signal KILL "$@" || true
 }
 
-alive() {
-    local pid
-    for pid in "$@"; do ! kill -0 "$pid" 2>/dev/null || return 0; done
-    return 1
+# signal NAME PID...: whether there was anybody to hear it.
+signal() {
+    local name=$1 pid heard=1
+    shift
+    for pid in "$@"; do
+        # Not yet a leader, or a leader that has ended before its group: one of the two reaches it.
+        ! kill -s "$name" -- "$pid" 2>/dev/null || heard=0
+        ! kill -s "$name" -- "-$pid" 2>/dev/null || heard=0
+    done
+    return "$heard"
 }
 
 netns_remove() {
