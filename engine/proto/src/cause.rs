@@ -1,7 +1,9 @@
 //! Causes, which are also counters: why a frame was dropped, why a flow ended.
 
-/// Declares a closed enum whose variants are counters: index, name and help come from one list.
-macro_rules! causes {
+/// Declares a closed enum whose variants are counters: index, name and help come from one list. The
+/// engine's own counters are declared by it, too.
+#[macro_export]
+macro_rules! counters {
     ($(#[$meta:meta])* $name:ident { $($variant:ident $text:literal $help:literal,)+ }) => {
         $(#[$meta])*
         #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash, PartialOrd, Ord)]
@@ -9,16 +11,16 @@ macro_rules! causes {
         pub enum $name { $(#[doc = $help] $variant,)+ }
 
         impl $name {
-            /// Every cause, in order of its index.
+            /// Every one, in order of its index.
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-            /// How many causes there are.
+            /// How many there are.
             pub const COUNT: usize = Self::ALL.len();
 
-            /// The cause's index in arrays of counters: less than `COUNT`.
+            /// Its index in arrays of counters: less than `COUNT`.
             #[must_use]
             pub const fn index(self) -> usize { self as usize }
 
-            /// The name used in metrics and tables.
+            /// The name used in metrics, tables and JSON.
             #[must_use]
             pub const fn name(self) -> &'static str {
                 match self { $(Self::$variant => $text,)+ }
@@ -33,7 +35,7 @@ macro_rules! causes {
     };
 }
 
-causes! {
+counters! {
     /// Why a frame was dropped.
     Reason {
         Runt "runt" "The frame is shorter than its headers.",
@@ -103,7 +105,7 @@ impl Reason {
     }
 }
 
-causes! {
+counters! {
     /// Why a flow ended.
     End {
         Closed "closed" "Both sides closed.",

@@ -1,38 +1,7 @@
 //! The counters by name. Drops are counted by [`Reason`](usher_proto::verdict::Reason) and ends of
 //! flows by [`End`](usher_proto::verdict::End), which name themselves.
 
-/// Declares an enum of counters: index, name and help come from one list.
-macro_rules! counters {
-    ($(#[$meta:meta])* $name:ident { $($variant:ident $text:literal $help:literal,)+ }) => {
-        $(#[$meta])*
-        #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-        #[repr(u8)]
-        pub enum $name { $(#[doc = $help] $variant,)+ }
-
-        impl $name {
-            /// Every counter, in order of its index.
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-            /// How many there are.
-            pub const COUNT: usize = Self::ALL.len();
-
-            /// The counter's index: less than `COUNT`.
-            #[must_use]
-            pub const fn index(self) -> usize { self as usize }
-
-            /// The name used in tables and JSON.
-            #[must_use]
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $text,)+ }
-            }
-
-            /// One sentence for operators.
-            #[must_use]
-            pub const fn help(self) -> &'static str {
-                match self { $(Self::$variant => $help,)+ }
-            }
-        }
-    };
-}
+use usher_proto::counters;
 
 counters! {
     /// What a worker counts.
