@@ -57,7 +57,7 @@ counters! {
         BadIcmp "bad_icmp" "An ICMP message with a wrong checksum or length.",
         BadArp "bad_arp" "An ARP packet that is malformed or claims an address of ours.",
         BadNdp "bad_ndp" "A neighbour discovery message that fails RFC 4861 §7.1.",
-        BadFlags "bad_flags" "No flags, SYN with FIN or RST, or no ACK where RFC 9293 demands it.",
+        BadFlags "bad_flags" "No ACK where RFC 9293 demands it, or SYN with FIN to a service.",
         SimultaneousOpen "simultaneous_open" "A SYN-ACK where we never sent a SYN.",
         ZeroPort "zero_port" "Source or destination port 0.",
         UnknownPort "unknown_port" "No service listens there, and policy says to be silent.",

@@ -3,16 +3,16 @@
 use super::reset::{drop, keep, reset_for};
 use super::retransmit::SYN_ACK_WAIT;
 use super::{Admission, Context, Refusal, State, Tcb, Traits, transfer};
-use crate::cookie::Offer;
+use crate::cookie::{LEAST_MSS, Offer};
 use crate::verdict::{Change, CookieUse, Decision, Event, Reason, Verdict};
 use crate::wire::{Flags, Reply, ReplyOptions, Segment, SeqNum, Timestamps};
 
-/// Decides a segment for a service, where no flow is known.
+/// Decides a segment for a service, where no flow is known (RFC 9293 §3.10.7.2): RST, ACK and SYN are
+/// looked at in this order, whatever stands beside them.
+///
+/// A SYN with FIN is dropped, as Linux does: only T/TCP, historic by RFC 6247, had a use for one.
 #[must_use]
 pub fn listen(seg: &Segment, cx: &Context<'_>) -> Decision {
-    if let Some(reason) = impossible(seg.flags) {
-        return drop(reason);
-    }
     if seg.flags.has(Flags::RST) {
         return drop(Reason::ResetUnwanted);
     }
@@ -22,28 +22,20 @@ pub fn listen(seg: &Segment, cx: &Context<'_>) -> Decision {
     if seg.flags.has(Flags::ACK) {
         return stray_ack(seg, cx);
     }
-    if !seg.flags.has(Flags::SYN) {
+    if seg.flags.only(Flags::SYN | Flags::FIN) != Flags::SYN {
         return drop(Reason::BadFlags);
     }
     syn(seg, cx)
 }
 
-/// Decides a segment for an address of ours on which nobody listens.
+/// Decides a segment for an address of ours on which nobody listens: whatever is no RST may draw one, a
+/// segment without any flag, too (RFC 9293 §3.10.7.1).
 #[must_use]
 pub fn refuse(seg: &Segment, cx: &Context<'_>) -> Decision {
-    match impossible(seg.flags) {
-        Some(reason) => drop(reason),
-        None if seg.flags.has(Flags::RST) => drop(Reason::ResetUnwanted),
-        None => turn_away(seg, cx.policy.unknown_port, Reason::UnknownPort),
+    if seg.flags.has(Flags::RST) {
+        return drop(Reason::ResetUnwanted);
     }
-}
-
-/// Combinations of flags that no TCP sends.
-pub(super) fn impossible(flags: Flags) -> Option<Reason> {
-    let opens = flags.has(Flags::SYN);
-    let contradicts = opens && (flags.has(Flags::FIN) || flags.has(Flags::RST));
-    let says_nothing = flags.only(Flags::SYN | Flags::ACK | Flags::RST) == Flags::default();
-    (contradicts || says_nothing).then_some(Reason::BadFlags)
+    turn_away(seg, cx.policy.unknown_port, Reason::UnknownPort)
 }
 
 /// RST or silence, as policy says.
@@ -106,8 +98,6 @@ pub(super) fn open(seg: &Segment, cx: &Context<'_>, iss: SeqNum, ts_offset: u32)
     }
 }
 
-/// The smallest MSS that we believe; smaller ones would make us send more headers than data.
-const MSS_FLOOR: u16 = 88;
 /// What the timestamps option takes of every segment, with padding (RFC 7323 appendix A).
 const TIMESTAMPS_LEN: u16 = 12;
 
@@ -123,7 +113,7 @@ fn from_offer(irs: SeqNum, iss: SeqNum, offer: &Offer, cx: &Context<'_>) -> Tcb 
         traits,
         rcv_shift: if offer.window_scale.is_some() { cx.policy.window_scale.min(14) } else { 0 },
         snd_shift: offer.window_scale.map_or(0, |shift| shift.min(14)),
-        mss: offer.mss.max(MSS_FLOOR).min(cx.mss.max(MSS_FLOOR)).saturating_sub(options_len),
+        mss: offer.mss.max(LEAST_MSS).min(cx.mss.max(LEAST_MSS)).saturating_sub(options_len),
         iss,
         irs,
         snd_una: iss,

@@ -9,6 +9,8 @@ pub(super) const SYN_ACK_WAIT: u32 = 1000;
 /// Bounds of the retransmission timeout in ms (RFC 6298 §2.4, §2.5).
 const RTO_MIN: u32 = 1000;
 const RTO_MAX: u32 = 60_000;
+/// The timeout that data is begun with after a timeout of the SYN-ACK (RFC 6298 §5.7), in ms.
+const RTO_AFTER_LOSS: u32 = 3000;
 /// Retransmissions without an answer before a flow is given up: with a timeout of 1 s that is after
 /// 127 s, more than the 100 s that R2 asks for (RFC 9293 §3.8.3).
 const DATA_RETRIES: u8 = 6;
@@ -48,12 +50,21 @@ impl Tcb {
         }
     }
 
+    /// The handshake had no round trip to measure, as the SYN-ACK or the SYN was sent again; our timer did
+    /// so `retries` times. Data begins with care: after a timeout with a longer one (RFC 6298 §5.7), after
+    /// two with a single segment (RFC 5681 §3.1, RFC 6928 §2).
+    pub(super) fn syn_ack_was_repeated(&mut self, retries: u8) {
+        if retries > 0 {
+            self.rttvar_us = RTO_AFTER_LOSS.saturating_mul(1000) >> 2;
+        }
+        if retries > 1 {
+            self.cwnd = u32::from(self.mss);
+        }
+    }
+
     /// The retransmission timeout in ms with its back-off (RFC 6298 §2.3, §5.5).
     fn rto(&self) -> u32 {
-        let base = match self.srtt_us {
-            0 => RTO_MIN,
-            srtt => srtt.saturating_add(self.rttvar_us.saturating_mul(4).max(1000)) / 1000,
-        };
+        let base = self.srtt_us.saturating_add(self.rttvar_us.saturating_mul(4).max(1000)) / 1000;
         let backed_off =
             base.max(RTO_MIN).checked_shl(u32::from(self.retries.min(16))).unwrap_or(RTO_MAX);
         backed_off.min(RTO_MAX)

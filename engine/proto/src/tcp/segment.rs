@@ -1,6 +1,6 @@
 //! Segments of flows that are known (RFC 9293 §3.10.7.4, with RFC 5961 and RFC 7323 §5).
 
-use super::listen::{impossible, redeem};
+use super::listen::redeem;
 use super::reset::{drop, keep};
 use super::{Context, State, Tcb, Traits};
 use crate::verdict::{Change, Decision, End, Event, Reason, Verdict};
@@ -10,9 +10,6 @@ impl Tcb {
     /// Decides a segment that meets this flow.
     #[must_use]
     pub fn decide(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
-        if let Some(reason) = impossible(seg.flags) {
-            return drop(reason);
-        }
         match self.state {
             State::Closed => self.decide_spent(seg, cx),
             State::SynRcvd => self.decide_syn_rcvd(seg, cx),
@@ -26,16 +23,17 @@ impl Tcb {
         }
     }
 
-    /// The checks in the order of the RFC: SYN, timestamp, sequence, RST, acknowledgement.
+    /// A RST is judged by its number alone and a SYN by nothing, whatever other flags they have; then
+    /// come timestamp, sequence and acknowledgement, in the order of RFC 7323 §5.3.
     fn decide_synchronised(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
-        if seg.flags.has(Flags::SYN) {
-            return self.challenge(cx); // RFC 5961 §4.2
-        }
         if seg.flags.has(Flags::RST) {
             return self.reset_by_peer(seg, cx);
         }
-        if self.traits.has(Traits::TIMESTAMPS) && seg.options.timestamps.is_none() {
-            return drop(Reason::TimestampMissing); // RFC 7323 §3.2
+        if seg.flags.has(Flags::SYN) {
+            return self.challenge(cx); // RFC 5961 §4.2
+        }
+        if self.lacks_timestamp(seg) {
+            return drop(Reason::TimestampMissing);
         }
         if self.is_old_timestamp(seg) || !self.is_acceptable(seg) {
             return self.unacceptable(seg, cx);
@@ -65,7 +63,8 @@ impl Tcb {
     /// Old or alien: an ACK tells an honest peer where we are. A keepalive probe, one number before the
     /// window (RFC 9293 §3.8.4), is answered without limit and shows that the peer lives.
     fn unacceptable(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
-        let probe = seg.seq == self.rcv_nxt.sub(1)
+        let probe = seg.flags.has(Flags::ACK)
+            && seg.seq == self.rcv_nxt.sub(1)
             && seg.payload_len <= 1
             && self.is_believable_ack(seg.ack);
         if !probe || self.is_old_timestamp(seg) {
@@ -127,39 +126,29 @@ impl Tcb {
         }
     }
 
-    /// Takes data and FIN in order; returns whether an ACK is owed. Data out of order is not kept: it
-    /// draws an immediate duplicate ACK (RFC 5681 §4.2), and so does what was received before.
+    /// Takes data and FIN of an acceptable segment, in order; returns whether an ACK is owed. Data out of
+    /// order is not kept: it draws an immediate duplicate ACK (RFC 5681 §4.2).
     pub(super) fn receive(&mut self, seg: &Segment, cx: &Context<'_>) -> bool {
         if seg.is_empty() {
             return false;
         }
-        let fresh_from = self.rcv_nxt;
-        if seg.seq.is_after(fresh_from)
-            || !seg.end().is_after(fresh_from)
-            || self.state.peer_closed()
-        {
+        if seg.seq.is_after(self.rcv_nxt) || self.state.peer_closed() {
             return true;
         }
         let fin = seg.flags.has(Flags::FIN);
         let data_end = seg.seq.add(u32::from(seg.payload_len));
-        let edge = fresh_from.add(self.rcv_wnd());
+        let edge = self.rcv_nxt.add(self.rcv_wnd());
         let taken_to = if data_end.is_after(edge) { edge } else { data_end };
-        if taken_to.is_after(fresh_from) {
+        if taken_to.is_after(self.rcv_nxt) {
             self.rcv_nxt = taken_to;
-            self.request_arrived();
+            // The first data asks for the answer; what comes later is acknowledged and ignored.
+            self.traits.set(Traits::ANSWERING, true);
         }
         if fin && self.rcv_nxt == data_end {
             self.rcv_nxt = data_end.add(1);
             self.peer_fin(cx);
         }
         true
-    }
-
-    /// The first data of the client asks for the answer; what comes later is acknowledged and ignored.
-    fn request_arrived(&mut self) {
-        if self.state == State::Established {
-            self.traits.set(Traits::ANSWERING, true);
-        }
     }
 
     /// A segment that meets a spent marker: a new SYN, a newer cookie, or a replay.

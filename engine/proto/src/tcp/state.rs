@@ -167,7 +167,8 @@ pub struct Tcb {
     pub recover: SeqNum,
     /// Smoothed round trip in µs; 0 until measured.
     pub srtt_us: u32,
-    /// Round trip variation in µs.
+    /// Round trip variation in µs; until the round trip is measured, a fourth of the timeout that is
+    /// begun with, or 0.
     pub rttvar_us: u32,
     /// The number whose acknowledgement ends the measurement.
     pub rtt_seq: SeqNum,
@@ -219,6 +220,11 @@ impl Tcb {
                 .options
                 .timestamps
                 .is_some_and(|ts| (ts.val.wrapping_sub(self.ts_recent) as i32) < 0)
+    }
+
+    /// Whether a timestamp was agreed on and is missing (RFC 7323 §3.2).
+    pub(super) fn lacks_timestamp(&self, seg: &Segment) -> bool {
+        self.traits.has(Traits::TIMESTAMPS) && seg.options.timestamps.is_none()
     }
 
     /// Whether this record's handshake is the one that `seg`, read as a cookie's ACK, would complete.

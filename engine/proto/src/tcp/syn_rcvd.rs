@@ -9,7 +9,8 @@ use crate::wire::{Flags, Segment};
 impl Tcb {
     /// Decides a segment that meets a half-open flow.
     pub(super) fn decide_syn_rcvd(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
-        if seg.flags.has(Flags::SYN) && !seg.flags.has(Flags::ACK) && seg.seq == self.irs {
+        let is_syn = seg.flags.only(Flags::SYN | Flags::ACK | Flags::RST) == Flags::SYN;
+        if is_syn && seg.seq == self.irs {
             return self.repeat_syn_ack(seg, cx);
         }
         if self.is_old_timestamp(seg) && !seg.flags.has(Flags::RST) {
@@ -24,6 +25,9 @@ impl Tcb {
         }
         if seg.flags.has(Flags::RST) {
             return self.half_open_reset(seg, cx);
+        }
+        if self.lacks_timestamp(seg) {
+            return drop(Reason::TimestampMissing);
         }
         if seg.flags.has(Flags::SYN) {
             // A passive open returns to LISTEN; the client's next SYN finds no flow.
@@ -75,6 +79,8 @@ impl Tcb {
         next.establish(seg);
         if once {
             next.measured(handshake_us);
+        } else {
+            next.syn_ack_was_repeated(self.retries);
         }
         next.opened_at = cx.now.tick;
         let taken = next.take(seg, cx);

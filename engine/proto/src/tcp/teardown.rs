@@ -103,7 +103,8 @@ impl Tcb {
     }
 
     fn syn_in_time_wait(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
-        if seg.flags.has(Flags::ACK) || !self.yields_to(seg) {
+        let is_bare = seg.flags.only(Flags::SYN | Flags::ACK | Flags::FIN) == Flags::SYN;
+        if !is_bare || !self.yields_to(seg) {
             return self.challenge(cx);
         }
         if cx.admission != Admission::Stateful {

@@ -1,13 +1,19 @@
 //! The transition table: every state against every kind of segment, kept as a snapshot, so that a new
-//! transition is always a visible difference.
+//! transition is always a visible difference. Below it, what single rules ask of single segments.
+
+mod flags;
+mod handshake;
+mod teardown;
+mod transfer;
 
 use std::fmt::Write as _;
 use std::string::String;
+use std::vec::Vec;
 
 use super::*;
 use crate::cookie::Secret;
 use crate::verdict::{Change, Decision, Verdict};
-use crate::wire::{Addr, Flags, Segment, SeqNum, Tuple};
+use crate::wire::{Addr, Flags, Options, Reply, Segment, SeqNum, Timestamps, Tuple};
 
 const ANSWER: u32 = 100;
 const IRS: u32 = 1000;
@@ -16,12 +22,20 @@ struct Fixture {
     policy: Policy,
     keys: Keys,
     isn: IsnKey,
+    admission: Admission,
+    answer_len: u32,
 }
 
 impl Fixture {
     fn new() -> Self {
         let secret = Secret::from_bytes([9; 32]);
-        Self { policy: Policy::default(), keys: Keys::new(&secret), isn: IsnKey::new(&secret) }
+        Self {
+            policy: Policy::default(),
+            keys: Keys::new(&secret),
+            isn: IsnKey::new(&secret),
+            admission: Admission::Stateful,
+            answer_len: ANSWER,
+        }
     }
 
     fn at(&self, ms: u64) -> Context<'_> {
@@ -30,10 +44,10 @@ impl Fixture {
             policy: &self.policy,
             keys: &self.keys,
             isn: &self.isn,
-            admission: Admission::Stateful,
+            admission: self.admission,
             check_cookies: true,
             mss: 1460,
-            answer_len: ANSWER,
+            answer_len: self.answer_len,
         }
     }
 }
@@ -91,8 +105,100 @@ fn flow(state: State, fixture: &Fixture) -> Tcb {
     }
 }
 
+/// A flow as its peer sees it: what is said to it at a time, and what it says.
+struct Talk<'f> {
+    fixture: &'f Fixture,
+    tcb: Tcb,
+    ms: u64,
+}
+
+impl<'f> Talk<'f> {
+    /// A flow that `syn` opened, and the SYN-ACK.
+    fn half_open(fixture: &'f Fixture, syn: &Segment) -> (Self, Reply) {
+        let decision = listen(syn, &fixture.at(0));
+        let (Change::Open(tcb), Verdict::Answer(reply)) = (decision.change, decision.verdict)
+        else {
+            panic!("a SYN opens: {decision:?}");
+        };
+        (Self { fixture, tcb, ms: 0 }, reply)
+    }
+
+    /// An established flow of a client with these options, without a request.
+    fn established(fixture: &'f Fixture, options: Options) -> Self {
+        let (mut talk, _) = Self::half_open(fixture, &Segment { options, ..syn() });
+        let third = talk.ack(0);
+        assert!(talk.hear(&third).is_empty());
+        assert_eq!(talk.tcb.state, State::Established);
+        talk
+    }
+
+    /// The next segment of a peer that has received `octets` of the answer; its timestamp is the time.
+    fn ack(&self, octets: u32) -> Segment {
+        let seg = segment(Flags::ACK, self.tcb.rcv_nxt, self.tcb.iss.add(1).add(octets));
+        let ecr = self.fixture.at(self.ms).now.ts_clock.wrapping_add(self.tcb.ts_offset);
+        let stamps = Timestamps { val: 500 + self.ms as u32, ecr };
+        let timestamps = self.tcb.traits.has(Traits::TIMESTAMPS).then_some(stamps);
+        Segment { options: Options { timestamps, ..Options::default() }, ..seg }
+    }
+
+    /// What `seg` draws, at once and released by it.
+    fn hear(&mut self, seg: &Segment) -> Vec<Reply> {
+        let decision = self.tcb.decide(seg, &self.fixture.at(self.ms));
+        let said = match decision.verdict {
+            Verdict::Answer(reply) => Some(reply),
+            Verdict::Deliver | Verdict::Reflect | Verdict::Drop(_) => None,
+        };
+        self.become_of(decision.change);
+        said.into_iter().chain(self.say()).collect()
+    }
+
+    /// What is said within `ms` milliseconds, each with the time since the beginning.
+    fn wait(&mut self, ms: u64) -> Vec<(u64, Reply)> {
+        let mut said = Vec::new();
+        for _ in 0..ms {
+            self.ms += 1;
+            let (reply, change, _) = self.tcb.on_timer(&self.fixture.at(self.ms));
+            self.become_of(change);
+            said.extend(reply.into_iter().chain(self.say()).map(|reply| (self.ms, reply)));
+        }
+        said
+    }
+
+    fn say(&mut self) -> Vec<Reply> {
+        let cx = self.fixture.at(self.ms);
+        let mut said = Vec::new();
+        while let Some((reply, next)) = self.tcb.next_segment(&cx) {
+            said.push(reply);
+            self.tcb = next;
+        }
+        said
+    }
+
+    fn become_of(&mut self, change: Change) {
+        match change {
+            Change::Keep => {}
+            Change::Open(next) | Change::Update(next) => self.tcb = next,
+            Change::End(_) => self.tcb = Tcb::default(),
+        }
+    }
+}
+
+fn syn() -> Segment {
+    segment(Flags::SYN, SeqNum(IRS), SeqNum(0))
+}
+
+/// What Linux offers, with the clock of [`Talk::ack`] at 0.
+fn linux() -> Options {
+    Options {
+        mss: Some(1460),
+        window_scale: Some(7),
+        sack_permitted: true,
+        timestamps: Some(Timestamps { val: 500, ecr: 0 }),
+    }
+}
+
 /// Every kind of segment, as it relates to the flow that it meets.
-fn kinds(tcb: &Tcb) -> [(&'static str, Segment); 14] {
+fn kinds(tcb: &Tcb) -> [(&'static str, Segment); 17] {
     let (nxt, una, max) = (tcb.rcv_nxt, tcb.snd_una, tcb.snd_max);
     let ack = segment(Flags::ACK, nxt, max);
     [
@@ -100,6 +206,8 @@ fn kinds(tcb: &Tcb) -> [(&'static str, Segment); 14] {
         ("SYN higher", segment(Flags::SYN, nxt.add(100), SeqNum(0))),
         ("SYN far off", segment(Flags::SYN, nxt.add(1 << 30), SeqNum(0))),
         ("SYN,ACK", segment(Flags::SYN | Flags::ACK, nxt, max)),
+        ("SYN,FIN higher", segment(Flags::SYN | Flags::FIN, nxt.add(100), SeqNum(0))),
+        ("SYN,RST exact", segment(Flags::SYN | Flags::RST, nxt, SeqNum(0))),
         ("RST exact", segment(Flags::RST, nxt, SeqNum(0))),
         ("RST in window", segment(Flags::RST, nxt.add(9), SeqNum(0))),
         ("RST outside", segment(Flags::RST, nxt.sub(9), SeqNum(0))),
@@ -109,6 +217,7 @@ fn kinds(tcb: &Tcb) -> [(&'static str, Segment); 14] {
         ("data in order", data(ack, 7)),
         ("data out of order", data(segment(Flags::ACK, nxt.add(50), max), 7)),
         ("FIN", segment(Flags::ACK | Flags::FIN, nxt, max)),
+        ("FIN without ACK", segment(Flags::FIN, nxt, max)),
         ("no flags", segment(Flags::default(), nxt, max)),
     ]
 }

@@ -84,8 +84,10 @@ pub(super) fn parse(
     if !sound {
         return Err(Reason::BadTcpChecksum);
     }
+    if header.source.get() == 0 || header.destination.get() == 0 {
+        return Err(Reason::ZeroPort);
+    }
     let flags = Flags(header.flags);
-    check(header, flags)?;
     Ok(Parsed::Tcp(Segment {
         tuple: Tuple {
             remote: datagram.header.source(),
@@ -105,20 +107,6 @@ pub(super) fn parse(
         payload_offset: datagram.offset.saturating_add(header_len as u16),
         payload_len: payload.len() as u16,
     }))
-}
-
-/// Refuses ports and flags that no state could make sense of.
-fn check(header: &Header, flags: Flags) -> Result<(), Reason> {
-    if header.source.get() == 0 || header.destination.get() == 0 {
-        return Err(Reason::ZeroPort);
-    }
-    let control = flags.only(Flags::SYN | Flags::FIN | Flags::RST | Flags::ACK);
-    let is_syn_and_more =
-        flags.has(Flags::SYN) && control.only(Flags::FIN | Flags::RST) != Flags(0);
-    if control == Flags(0) || is_syn_and_more {
-        return Err(Reason::BadFlags);
-    }
-    Ok(())
 }
 
 /// The options of a segment. The three layouts that nearly all segments have are recognised whole; see
