@@ -330,7 +330,7 @@ fn poll<Q: QueuePair>(worker: &mut Worker<Q>, clock: &mut SystemClock, orders: &
             Ok(Order::Stop) => return,
             Ok(Order::Drain(ms)) => {
                 draining = true;
-                worker.drain(now.tick.after(ms));
+                worker.drain(now.tick, ms);
             }
             Err(_) => {}
         }

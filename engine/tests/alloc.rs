@@ -181,8 +181,7 @@ fn live(cookies: Cookies, tx_checksums: TxChecksums) -> WorkerSnapshot {
     bench.play(&syns(4000..4020));
     syns(5000..5010).iter().for_each(|frame| bench.send(frame));
     bench.turn(1);
-    let deadline = bench.clock.now().tick.after(5);
-    bench.worker.drain(deadline);
+    bench.worker.drain(bench.clock.now().tick, 5);
     bench.turn(1);
     bench.turn(10);
     bench.replies();

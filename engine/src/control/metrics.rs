@@ -100,6 +100,7 @@ const WORKER_COUNTERS: &[(&str, Counter)] = &[
     ("segments_withheld", Counter::Withheld),
     ("cookies_sent", Counter::CookiesSent),
     ("cookies_accepted", Counter::CookiesAccepted),
+    ("cookies_unplaced", Counter::CookiesUnplaced),
     ("cookies_rejected", Counter::CookiesRejected),
     ("cookies_mode_entered", Counter::CookieMode),
 ];
@@ -205,6 +206,21 @@ fn flows(page: &mut Page<'_>, snapshot: &Snapshot) -> fmt::Result {
                 for state in State::ALL {
                     let labels = [("worker", &*i.to_string()), ("state", state_name(state))];
                     sample(&labels, worker.flows(state) as f64)?;
+                }
+            }
+            Ok(())
+        },
+    )?;
+    let evicted =
+        [(State::Closed, Counter::EvictedSpent), (State::TimeWait, Counter::EvictedTimeWait)];
+    page.counter(
+        "flows_evicted",
+        "What lingered and gave way in a full flow table, by state",
+        |sample| {
+            for (i, worker) in snapshot.workers.iter().enumerate() {
+                for (state, counter) in evicted {
+                    let labels = [("worker", &*i.to_string()), ("state", state_name(state))];
+                    sample(&labels, worker.counter(counter))?;
                 }
             }
             Ok(())

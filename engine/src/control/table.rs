@@ -74,6 +74,8 @@ fn connections(rows: &mut Rows, snapshot: &Snapshot) {
         let failed = snapshot.services.iter().map(|s| s.failed(*end)).sum();
         rows.some(&format!("handshakes failed: {}", end.name()), failed);
     }
+    rows.some("spent markers evicted", snapshot.total(Counter::EvictedSpent));
+    rows.some("TIME_WAIT evicted", snapshot.total(Counter::EvictedTimeWait));
     for service in &snapshot.services {
         if let (Some(half), Some(most)) =
             (service.latency.quantile_us(0.5), service.latency.quantile_us(0.99))
@@ -89,6 +91,7 @@ fn cookies(rows: &mut Rows, snapshot: &Snapshot) {
     rows.add("sent", snapshot.total(Counter::CookiesSent));
     rows.add("accepted", snapshot.total(Counter::CookiesAccepted));
     rows.add("rejected", snapshot.total(Counter::CookiesRejected));
+    rows.some("accepted, but the table was full", snapshot.total(Counter::CookiesUnplaced));
 }
 
 fn verdicts(rows: &mut Rows, snapshot: &Snapshot) {

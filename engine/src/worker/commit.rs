@@ -11,7 +11,7 @@ use super::egress::{NoBuffer, redirect};
 use super::turn::{Turn, payload_of};
 use crate::flow::{Index, NewFlow};
 use crate::port::QueuePair;
-use crate::stats::ServiceCounter;
+use crate::stats::{Counter, ServiceCounter};
 
 /// Segments that one flow may send in a row before others have their turn: two initial windows of 10.
 const SEND_BUDGET: usize = 20;
@@ -74,7 +74,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
             let Some(oldest) = self.flows.evict_candidate() else {
                 return (Verdict::Drop(Reason::TableFull), None);
             };
-            self.flows.remove(oldest);
+            self.evict(oldest);
         }
         let flow = NewFlow {
             tuple: arrival.seg.tuple,
@@ -90,6 +90,13 @@ impl<Q: QueuePair> Turn<'_, Q> {
             }
             Err(_) => (Verdict::Drop(Reason::TableFull), None),
         }
+    }
+
+    /// Frees what has ended and only lingers, because the table is full.
+    fn evict(&mut self, index: Index) {
+        let is_spent = self.flows.tcb(index).state == State::Closed;
+        self.tally.add(if is_spent { Counter::EvictedSpent } else { Counter::EvictedTimeWait }, 1);
+        self.flows.remove(index);
     }
 
     /// Ends a flow that something else takes the place of.

@@ -17,6 +17,9 @@ const PAUSE_US: u64 = 1000;
 const TIMER_BUDGET: u32 = 4096;
 /// Records that a slot looks at to reset what a drain left over.
 const RESET_BATCH: usize = 1024;
+/// How long a drain waits for third ACKs, in ms: as long as the first SYN-ACK would (RFC 6298 §2.1). What is on its way
+/// arrives within that; longer lets a flood's half-open flows, which never complete, hold the drain up until its end.
+const HALF_OPEN_MS: u32 = 1000;
 /// How often addresses are announced, and how far apart in ms (RFC 5227 §2.3, RFC 4861 §7.2.6).
 const ANNOUNCEMENTS: u8 = 3;
 const ANNOUNCE_EVERY: u32 = 1000;
@@ -27,8 +30,8 @@ pub(super) struct Chores {
     next_us: u64,
     announcements: u8,
     announce_at: Tick,
-    /// The drain's deadline.
-    reset_at: Option<Tick>,
+    /// When a drain resets what is half-open, and when all that is left.
+    reset_at: Option<(Tick, Tick)>,
     /// The first record that the reset has not looked at.
     reset_from: u32,
 }
@@ -44,8 +47,10 @@ impl Chores {
         }
     }
 
-    pub(super) const fn reset_at(&mut self, deadline: Tick) {
-        self.reset_at = Some(deadline);
+    /// A drain began at `now` and ends in `ms`.
+    pub(super) const fn drain(&mut self, now: Tick, ms: u32) {
+        let half_open = if ms < HALF_OPEN_MS { ms } else { HALF_OPEN_MS };
+        self.reset_at = Some((now.after(half_open), now.after(ms)));
         self.reset_from = 0;
     }
 
@@ -65,22 +70,24 @@ impl Chores {
             self.announce_at = turn.now.tick.after(ANNOUNCE_EVERY);
             turn.announce();
         }
-        if self.reset_at.is_some_and(|at| at.is_due(turn.now.tick)) {
-            self.reset_some(turn);
+        if let Some((half_open_at, at)) = self.reset_at {
+            if at.is_due(turn.now.tick) {
+                self.reset_some(turn, |state| !matches!(state, State::Closed | State::TimeWait));
+            } else if half_open_at.is_due(turn.now.tick) && turn.flows.count(State::SynRcvd) > 0 {
+                self.reset_some(turn, |state| state == State::SynRcvd);
+            }
         }
         for state in State::ALL {
             turn.tally.set_flows(state, turn.flows.count(state));
         }
     }
 
-    /// Resets the next batch of what a drain left over.
-    fn reset_some<Q: QueuePair>(&mut self, turn: &mut Turn<'_, Q>) {
+    /// Resets those of the next batch of records whose state is one of these.
+    fn reset_some<Q: QueuePair>(&mut self, turn: &mut Turn<'_, Q>, these: fn(State) -> bool) {
         let from = self.reset_from;
-        let is_active = |index: &Index| {
-            !matches!(turn.flows.tcb(*index).state, State::Closed | State::TimeWait)
-        };
+        let is_one = |index: &Index| these(turn.flows.tcb(*index).state);
         let batch: ArrayVec<Index, RESET_BATCH> =
-            turn.flows.flows(from, RESET_BATCH as u32).filter(is_active).collect();
+            turn.flows.flows(from, RESET_BATCH as u32).filter(is_one).collect();
         batch.into_iter().for_each(|index| turn.reset(index));
         let next = from + RESET_BATCH as u32;
         self.reset_from = if next >= turn.flows.capacity() { 0 } else { next };

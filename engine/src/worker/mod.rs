@@ -140,10 +140,10 @@ impl<Q: QueuePair> Worker<Q> {
         received
     }
 
-    /// Takes no new connections from now on; what is left at `deadline` is reset.
-    pub const fn drain(&mut self, deadline: Tick) {
+    /// Takes no new connections from `now` on. Third ACKs may come for a second; what is left in `ms` is reset.
+    pub const fn drain(&mut self, now: Tick, ms: u32) {
         self.gate.draining = true;
-        self.chores.reset_at(deadline);
+        self.chores.drain(now, ms);
     }
 
     /// Whether no flow is left that a drain waits for.

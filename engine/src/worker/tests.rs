@@ -232,8 +232,7 @@ fn a_drain_takes_no_syn_lets_flows_finish_and_resets_what_is_left() {
     let mut bench = Bench::new(&Setup::default());
     let iss = bench.shake(40000, 5);
     bench.ask(&client(40000).ack(6, iss.wrapping_add(1)));
-    let deadline = bench.clock.now().tick.after(1000);
-    bench.worker.drain(deadline);
+    bench.worker.drain(bench.clock.now().tick, 1000);
     assert!(bench.ask(&client(40001).syn(5)).is_empty());
     assert!(!bench.worker.is_idle());
     bench.wait_ms(1100);
@@ -241,6 +240,59 @@ fn a_drain_takes_no_syn_lets_flows_finish_and_resets_what_is_left() {
     assert_eq!((replies.len(), replies[0].flags.has(Flags::RST)), (1, true));
     assert!(bench.worker.is_idle());
     assert_eq!(bench.worker.stats().services[0].ended(End::Drained), 1);
+    bench.assert_balanced();
+}
+
+/// What a flood left half-open holds a drain up for a second; an honest third ACK comes before that.
+#[test]
+fn a_drain_does_not_wait_for_what_stays_half_open() {
+    let mut bench = Bench::new(&Setup::default());
+    for port in 1000..1100 {
+        bench.shake(port, 5);
+    }
+    let iss = bench.shake(40000, 5);
+    bench.worker.drain(bench.clock.now().tick, 3_600_000);
+    bench.wait_ms(900);
+    assert!(bench.replies().is_empty());
+    let answer = bench.ask(&client(40000).ack(6, iss.wrapping_add(1)).payload(b"GET /"));
+    assert_eq!(answer[0].payload, Setup::default().answer);
+    bench.wait_ms(200);
+    let resets = bench.replies();
+    assert_eq!(resets.iter().filter(|reply| reply.flags.has(Flags::RST)).count(), 100);
+    assert_eq!((bench.worker.flows(State::SynRcvd), bench.worker.is_idle()), (0, false));
+    let end = iss.wrapping_add(2 + Setup::default().answer.len() as u32);
+    bench.ask(&client(40000).ack(11, end).fin());
+    assert!(bench.worker.is_idle());
+    bench.assert_balanced();
+}
+
+/// A full table: what lingers gives way and is counted; a cookie that finds no room has not been accepted.
+#[test]
+fn what_gives_way_and_what_finds_no_room_is_counted() {
+    let setup = Setup { cookies: Cookies::Always, capacity: 1, ..Setup::default() };
+    let mut bench = Bench::new(&setup);
+    let open = |bench: &mut Bench, port| {
+        let iss = bench.shake(port, 5);
+        bench.ask(&client(port).ack(6, iss.wrapping_add(1)));
+        iss
+    };
+    let iss = open(&mut bench, 1);
+    open(&mut bench, 2);
+    let count = |bench: &Bench, counter| bench.worker.stats().counter(counter);
+    assert_eq!(count(&bench, Counter::CookiesAccepted), 1);
+    assert_eq!(count(&bench, Counter::CookiesUnplaced), 1);
+    assert_eq!(bench.worker.stats().dropped(Reason::TableFull), 1);
+    bench.ask(&client(1).rst(6).ack(6, iss.wrapping_add(1)));
+    assert_eq!(bench.worker.flows(State::Closed), 1, "a spent marker");
+    let iss = open(&mut bench, 2);
+    assert_eq!(count(&bench, Counter::EvictedSpent), 1);
+    bench.ask(&client(2).ack(6, iss.wrapping_add(1)).payload(b"GET /"));
+    let end = iss.wrapping_add(2 + Setup::default().answer.len() as u32);
+    bench.ask(&client(2).ack(11, end).fin());
+    assert_eq!(bench.worker.flows(State::TimeWait), 1);
+    open(&mut bench, 3);
+    assert_eq!(count(&bench, Counter::EvictedTimeWait), 1);
+    assert_eq!((count(&bench, Counter::CookiesAccepted), bench.worker.records()), (3, 1));
     bench.assert_balanced();
 }
 

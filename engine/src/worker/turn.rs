@@ -8,7 +8,7 @@
 use arrayvec::ArrayVec;
 use usher_proto::tcp::{Context, State, listen, refuse};
 use usher_proto::time::Now;
-use usher_proto::verdict::{CookieUse, Decision, Reason, Verdict};
+use usher_proto::verdict::{CookieUse, Reason, Verdict};
 use usher_proto::wire::{Flags, Mac, Parsed, Reply, Segment, Tuple, parse};
 
 use super::View;
@@ -137,9 +137,9 @@ impl<Q: QueuePair> Turn<'_, Q> {
             (None, Some(_)) => listen(seg, &cx),
             (None, None) => refuse(seg, &cx),
         };
-        self.note_cookie(&decision);
         let arrival = Arrival { seg, hash, peer: source_of(&frame), service: service.unwrap_or(0) };
         let (verdict, moved) = self.commit(&arrival, found, &decision);
+        self.note_cookie(decision.cookie, &verdict);
         self.carry_out(port, frame, seg, verdict, arrival.service);
         if let Some(index) = moved {
             self.advance(index);
@@ -193,12 +193,16 @@ impl<Q: QueuePair> Turn<'_, Q> {
         }
     }
 
-    fn note_cookie(&mut self, decision: &Decision) {
-        let counter = match decision.cookie {
+    /// Counts what became of a cookie, once it has: a full table may have had no room for what it proved.
+    fn note_cookie(&mut self, cookie: Option<CookieUse>, verdict: &Verdict) {
+        let counter = match cookie {
             None => return,
             Some(CookieUse::Sent) => {
                 self.gate.issued(&self.now);
                 Counter::CookiesSent
+            }
+            Some(CookieUse::Accepted) if *verdict == Verdict::Drop(Reason::TableFull) => {
+                Counter::CookiesUnplaced
             }
             Some(CookieUse::Accepted) => Counter::CookiesAccepted,
             Some(CookieUse::Rejected) => Counter::CookiesRejected,

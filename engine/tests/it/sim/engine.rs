@@ -157,9 +157,9 @@ impl Engine {
         self.setup.capacity
     }
 
-    /// Takes no new connections; what is left at `deadline` is reset.
-    pub(crate) fn drain(&mut self, deadline: u64) {
-        self.worker.drain(present(&self.setup, deadline).tick);
+    /// Takes no new connections from `now` on; what is left in `ms` is reset.
+    pub(crate) fn drain(&mut self, now: u64, ms: u32) {
+        self.worker.drain(present(&self.setup, now).tick, ms);
     }
 
     /// Whether a drain would be over.

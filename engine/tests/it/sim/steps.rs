@@ -303,7 +303,7 @@ fn a_drain_finishes_what_began() {
             (Hand::new(0, true), Hand::new(1, true), Hand::new(2, true));
         early.knock(&mut world);
         stuck.connect(&mut world);
-        world.server.drain(world.now + 20 * SECOND);
+        world.server.drain(world.now, 20_000);
         let syn = late.syn(&world);
         assert!(world.inject(&syn).is_empty(), "a new SYN gets silence");
         early.fetch(&mut world);
