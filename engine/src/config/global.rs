@@ -115,7 +115,7 @@ pub(super) fn handshake(
     }
 }
 
-/// What `[handshake]` and `[timeouts]` say to the protocol. `connect` is checked; it is for `proxy`.
+/// What `[handshake]` and `[timeouts]` say to the protocol.
 pub(super) fn policy(handshake: Option<&Section<'_>>, timeouts: Option<&Section<'_>>) -> Policy {
     let default = Policy::default();
     let time = |key, low, default| {
@@ -130,11 +130,11 @@ pub(super) fn policy(handshake: Option<&Section<'_>>, timeouts: Option<&Section<
     let small = |key, high, default| {
         handshake.and_then(|s| s.integer::<u8>(key, 0..=high)).map_or(default, |at| at.value)
     };
-    time("connect", 1, 3000);
     Policy {
         idle: time("idle", 100, default.idle),
         half_closed: time("half_closed", 100, default.half_closed),
         time_wait: time("time_wait", 1, default.time_wait),
+        connect: time("connect", 1, default.connect),
         syn_ack_retries: small("syn_ack_retries", 12, default.syn_ack_retries),
         window_scale: small("window_scale", 14, default.window_scale),
         ecn: handshake.and_then(|s| s.boolean("ecn")).map_or(default.ecn, |at| at.value),

@@ -1,8 +1,8 @@
 //! Configuration: a TOML file (DESIGN section 6) becomes a [`Plan`], or a list of everything that is
 //! wrong with it.
 //!
-//! `section` reads typed values and records what is wrong with each; `global`, `port`, `service` and
-//! `later` know the tables; `resolve` makes the parts fit. Called at start, on reload and by
+//! `section` reads typed values and records what is wrong with each; `global`, `port`, `service`, `proxy`
+//! and `later` know the tables; `resolve` makes the parts fit. Called at start, on reload and by
 //! `usher check`; never on the packet path.
 
 mod cores;
@@ -14,6 +14,7 @@ mod pcap;
 mod plan;
 mod port;
 mod problem;
+mod proxy;
 mod resolve;
 mod schema;
 mod secret;
@@ -30,8 +31,9 @@ use toml::de::DeTable;
 pub use cores::{CoreError, Topology};
 pub use global::DEFAULT_SOCKET;
 pub use plan::{
-    Cookies, Cores, Device, DpdkPlan, EnginePlan, HandshakePlan, Memory, PcapFiles, Plan, PortPlan,
-    Prefix, SecretPlan, ServiceKind, ServicePlan,
+    BackendPlan, Balance, Check, Cookies, Cores, Device, DpdkPlan, EnginePlan, Forward,
+    HandshakePlan, HealthPlan, Memory, PcapFiles, Plan, PortPlan, Prefix, ProxyHeader, ProxyPlan,
+    SecretPlan, ServiceKind, ServicePlan,
 };
 pub(crate) use port::is_pci;
 pub use problem::ConfigError;
@@ -85,48 +87,52 @@ impl Plan {
 fn read(root: &Section<'_>, dir: &Path, devices: bool) -> Plan {
     let problems = root.problems();
     root.require(&["port"]);
-    let (engine, handshake) = (root.table("engine"), root.table("handshake"));
-    let engine = global::engine(engine.as_ref(), dir);
+    let (table, handshake) = (root.table("engine"), root.table("handshake"));
+    let mut engine = global::engine(table.as_ref(), dir);
     let flow_capacity = global::flow_capacity(root.table("flow_table").as_ref());
     let ports: Vec<_> = root.tables("port").iter().filter_map(|p| port::read(p, dir)).collect();
     let services = root.tables("service");
     let services: Vec<_> = services.iter().filter_map(|s| service::read(s, dir)).collect();
+    engine.cores = proxy::one_core(engine.cores, table.as_ref(), &services, problems);
     resolve::ports(&ports, &engine.cores, problems);
     if !devices {
         resolve::no_dpdk(&ports, problems);
     }
     let services = resolve::services(&services, &ports, problems);
     Plan {
-        engine,
         dpdk: global::dpdk(root.table("dpdk").as_ref()),
         flow_capacity,
         policy: global::policy(handshake.as_ref(), root.table("timeouts").as_ref()),
         handshake: global::handshake(handshake.as_ref(), flow_capacity, dir),
         ports: resolve::port_plans(ports, &services),
-        services,
         metrics: global::metrics(root.table("metrics").as_ref()),
-        notices: notices(root),
+        notices: notices(root, &services, &engine),
+        services,
+        engine,
     }
 }
 
 /// What is right and yet has less effect than one might think.
-fn notices(root: &Section<'_>) -> Vec<String> {
+fn notices(root: &Section<'_>, services: &[ServicePlan], engine: &EnginePlan) -> Vec<String> {
+    let proxies = services.iter().any(|service| service.proxy().is_some());
     let has =
         |table: &str, key: &str| root.raw(table).is_some_and(|raw| raw.value.get(key).is_some());
     let number = |table: &str, key: &str| {
         let value = root.raw(table)?.value.get(key)?.get_ref().as_integer()?.as_str();
         value.parse::<u64>().ok()
     };
-    let connect = has("timeouts", "connect").then_some(
-        "`timeouts.connect` has no effect: it is for `kind = \"proxy\"`, which is not in this version",
-    );
+    let connect = (has("timeouts", "connect") && !proxies)
+        .then_some("`timeouts.connect` has no effect: no service is of `kind = \"proxy\"`");
     let (limit, capacity) =
         (number("handshake", "half_open_limit"), number("flow_table", "capacity"));
     let limit = limit.zip(capacity).is_some_and(|(limit, capacity)| limit > capacity).then_some(
         "`handshake.half_open_limit` is above `flow_table.capacity`, and the capacity is the limit",
     );
+    let cores = (engine.cores == Cores::First).then_some(
+        "`engine.cores` is one core where it is \"auto\": this version proxies with one",
+    );
     let services = (!root.has("service")).then_some(
         "there is no [[service]]: connections are refused, and only ARP and ping are answered",
     );
-    [connect, limit, services].into_iter().flatten().map(str::to_owned).collect()
+    [connect, limit, cores, services].into_iter().flatten().map(str::to_owned).collect()
 }

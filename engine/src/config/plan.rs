@@ -5,11 +5,12 @@
 //! plan's own vectors and are valid by construction.
 
 use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use usher_proto::tcp::Policy;
+use usher_proto::tcp::{Policy, Refusal};
 use usher_proto::wire::Mac;
 
 /// A validated configuration.
@@ -51,6 +52,8 @@ pub struct EnginePlan {
 pub enum Cores {
     /// All isolated cores, or else all but the first: see `Cores::resolve`.
     Auto,
+    /// The first that `Auto` would take: what it means where a service is a `proxy`.
+    First,
     /// These, in this order, each once.
     These(Vec<usize>),
 }
@@ -212,21 +215,130 @@ pub struct ServicePlan {
     pub kind: ServiceKind,
 }
 
-/// `service.kind`; `proxy` and `ring` are not in this version.
+/// `service.kind`; `ring` is not in this version.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ServiceKind {
     /// The same bytes for everyone, after the first request segment: 1 to 65536 bytes.
     Respond(Arc<[u8]>),
+    /// A connection to one of the backends.
+    Proxy(Arc<ProxyPlan>),
 }
 
 impl ServicePlan {
     /// The bytes that a `respond` service sends.
     #[must_use]
-    pub fn answer(&self) -> &Arc<[u8]> {
+    pub fn answer(&self) -> Option<&Arc<[u8]>> {
         match &self.kind {
-            ServiceKind::Respond(bytes) => bytes,
+            ServiceKind::Respond(bytes) => Some(bytes),
+            ServiceKind::Proxy(_) => None,
         }
     }
+
+    /// What a `proxy` service does.
+    #[must_use]
+    pub fn proxy(&self) -> Option<&Arc<ProxyPlan>> {
+        match &self.kind {
+            ServiceKind::Respond(_) => None,
+            ServiceKind::Proxy(plan) => Some(plan),
+        }
+    }
+}
+
+/// `kind = "proxy"`: where connections go.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct ProxyPlan {
+    /// How a backend is reached.
+    pub forward: Forward,
+    /// Whether backends are told of the client by a PROXY protocol header, and with what in it.
+    pub proxy_protocol: Option<ProxyHeader>,
+    /// What a connection's backend follows from.
+    pub balance: Balance,
+    /// In the file's order, each address once: 1 to 512.
+    pub backends: Vec<BackendPlan>,
+    /// How it is found out which of them work.
+    pub health_check: HealthPlan,
+    /// How many other backends are tried for a connection.
+    pub retries: u8,
+    /// What a client gets that no backend takes.
+    pub no_backend: Refusal,
+}
+
+/// `service.forward`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Forward {
+    /// From an own address of the backend's port; families and TCP ports may differ.
+    Snat,
+    /// To the backend's MAC, nothing else changed: it is a neighbour, of the same family, and listens
+    /// on the service's own TCP ports.
+    L2,
+}
+
+/// `service.proxy_protocol`: a header of version 2.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct ProxyHeader {
+    /// Whether it has a checksum (`PP2_TYPE_CRC32C`).
+    pub crc32c: bool,
+}
+
+/// `service.balance`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Balance {
+    /// Addresses and ports of the client's connection.
+    Maglev,
+    /// The client's address.
+    MaglevSource,
+}
+
+/// One of `service.backends`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct BackendPlan {
+    /// Its address and TCP port: never ours.
+    pub address: SocketAddr,
+    /// Its share, 1 to 1000.
+    pub weight: u16,
+    /// Index in `Plan::ports` of the port it is reached by.
+    pub port: usize,
+}
+
+/// `service.health_check`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct HealthPlan {
+    /// What is asked for.
+    pub check: Check,
+    /// From the beginning of one check to that of the next.
+    pub interval: Duration,
+    /// A check that takes longer has failed; never longer than `interval`.
+    pub timeout: Duration,
+    /// So many good results in a row make a backend healthy.
+    pub rise: u8,
+    /// So many bad ones make it unhealthy.
+    pub fall: u8,
+}
+
+impl Default for HealthPlan {
+    fn default() -> Self {
+        Self {
+            check: Check::Tcp,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_millis(500),
+            rise: 2,
+            fall: 3,
+        }
+    }
+}
+
+/// `service.health_check.type`.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Check {
+    /// A handshake.
+    Tcp,
+    /// A handshake and a GET.
+    Http {
+        /// What is asked for: begins with `/`, visible ASCII, at most 255 bytes.
+        path: Box<str>,
+        /// The status codes that are good.
+        expect: RangeInclusive<u16>,
+    },
 }
 
 #[cfg(test)]

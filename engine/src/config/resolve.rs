@@ -2,11 +2,12 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
-use super::plan::{Cores, Device, PortPlan, ServicePlan};
+use super::plan::{Cores, Device, PortPlan, ServiceKind, ServicePlan};
 use super::port::Port;
 use super::problem::{At, Problems};
-use super::service::Service;
+use super::service::{Kind, Service};
 
 /// Checks the ports against each other and against the workers.
 pub(super) fn ports(ports: &[Port], cores: &Cores, problems: &Problems) {
@@ -125,12 +126,19 @@ pub(super) fn services(
                 room_for_ipv6(&ports[port], problems);
             }
         }
-        plans.extend(service.kind.clone().map(|kind| ServicePlan {
+        let kind = match &service.kind {
+            Some(Kind::Respond(bytes)) => ServiceKind::Respond(Arc::clone(bytes)),
+            Some(Kind::Proxy(proxy)) => {
+                ServiceKind::Proxy(proxy.resolve(service, port, services, ports, problems))
+            }
+            None => continue,
+        };
+        plans.push(ServicePlan {
             name: service.name.value.clone(),
             listen: service.listen.iter().map(|listen| listen.value).collect(),
             port,
             kind,
-        }));
+        });
     }
     plans
 }
@@ -160,7 +168,7 @@ fn port_of(service: &Service, ports: &[Port], problems: &Problems) -> Option<usi
 }
 
 /// RFC 8200 §5: a link that carries IPv6 has an MTU of at least 1280.
-fn room_for_ipv6(port: &Port, problems: &Problems) {
+pub(super) fn room_for_ipv6(port: &Port, problems: &Problems) {
     if port.mtu.value < 1280 {
         let what = format!("an MTU of {} is too small for IPv6", port.mtu.value);
         problems.add(&port.mtu, what, "at least 1280 where there are IPv6 addresses");

@@ -4,10 +4,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::plan::ServiceKind;
 use super::problem::At;
 use super::section::Section;
-use super::{later, port};
+use super::{later, port, proxy};
 
 /// The longest answer of a `respond` service in bytes.
 const ANSWER_MAX: usize = 65_536;
@@ -24,11 +23,18 @@ pub(super) struct Service {
     /// The table's own place.
     pub(super) place: At<()>,
     /// `None`: recorded as wrong, or not in this version.
-    pub(super) kind: Option<ServiceKind>,
+    pub(super) kind: Option<Kind>,
 }
 
+/// What answers, with what it needs.
+pub(super) enum Kind {
+    Proxy(proxy::Proxy),
+    Respond(Arc<[u8]>),
+}
+
+/// `service.kind`.
 #[derive(Clone, Copy)]
-enum Kind {
+enum Word {
     Proxy,
     Respond,
     Ring,
@@ -46,39 +52,38 @@ pub(super) fn read(section: &Section<'_>, dir: &Path) -> Option<Service> {
     }
     let listen = listen.iter().filter_map(|text| endpoint(section, text, "listen")).collect();
     let port = section.text("port").map(|text| text.with(text.value.to_owned()));
-    let words = [("proxy", Kind::Proxy), ("respond", Kind::Respond), ("ring", Kind::Ring)];
+    let words = [("proxy", Word::Proxy), ("respond", Word::Respond), ("ring", Word::Ring)];
     let kind = section.choice("kind", &words).and_then(|kind| read_kind(section, &kind, dir));
     Some(Service { name: name?, listen, port, place: section.place().clone(), kind })
 }
 
-fn read_kind(section: &Section<'_>, kind: &At<Kind>, dir: &Path) -> Option<ServiceKind> {
-    match kind.value {
-        Kind::Respond => {
-            section
-                .refuse(later::PROXY, "this key is for `kind = \"proxy\"` and means nothing here");
-            section.refuse(later::RING, "this key is for `kind = \"ring\"` and means nothing here");
-            answer(section, dir).map(ServiceKind::Respond)
+fn read_kind(section: &Section<'_>, word: &At<Word>, dir: &Path) -> Option<Kind> {
+    let kinds = [
+        ("respond", RESPOND, matches!(word.value, Word::Respond)),
+        ("proxy", proxy::KEYS, matches!(word.value, Word::Proxy)),
+        ("ring", later::RING, matches!(word.value, Word::Ring)),
+    ];
+    for (kind, keys, _) in kinds.iter().filter(|(_, _, is_this)| !is_this) {
+        let because = format!("this key is for `kind = \"{kind}\"` and means nothing here");
+        section.refuse(keys, &because);
+    }
+    match word.value {
+        Word::Respond => answer(section, dir).map(Kind::Respond),
+        Word::Proxy => {
+            (!cfg!(test)).then(|| not_yet(section, word, "proxy"));
+            Some(Kind::Proxy(proxy::read(section)))
         }
-        Kind::Proxy => {
-            section.refuse(RESPOND, "this key is for `kind = \"respond\"` and means nothing here");
-            section.refuse(later::RING, "this key is for `kind = \"ring\"` and means nothing here");
-            later::proxy(section);
-            not_yet(section, kind, "proxy")
-        }
-        Kind::Ring => {
-            section.refuse(RESPOND, "this key is for `kind = \"respond\"` and means nothing here");
-            section
-                .refuse(later::PROXY, "this key is for `kind = \"proxy\"` and means nothing here");
+        Word::Ring => {
             later::ring(section);
-            not_yet(section, kind, "ring")
+            not_yet(section, word, "ring");
+            None
         }
     }
 }
 
-fn not_yet(section: &Section<'_>, kind: &At<Kind>, name: &str) -> Option<ServiceKind> {
+fn not_yet(section: &Section<'_>, word: &At<Word>, name: &str) {
     let what = format!("services of kind `{name}` are not in this version");
-    section.problems().add(kind, what, "this version has `kind = \"respond\"`");
-    None
+    section.problems().add(word, what, "this version has `kind = \"respond\"`");
 }
 
 /// The bytes of `response` or of the file that `response_file` names.

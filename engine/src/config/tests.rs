@@ -2,6 +2,9 @@
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use usher_proto::tcp::Refusal;
 
 use super::schema::TABLES;
 use super::*;
@@ -158,18 +161,174 @@ fn services() {
 
 #[test]
 fn kinds_of_later_versions() {
-    let proxy = "kind = \"proxy\"\nforward = \"snat\"\nbackends = [\"10.20.0.2:80\", { address = \
-                 \"10.20.0.3:80\", weight = 2 }]\nhealth_check = { type = \"tcp\", interval = \"1s\" }";
-    let wrong = "kind = \"proxy\"\nforward = \"nat\"\nbackends = [{ addres = \"10.20.0.3:80\" }]\n\
-                 health_check = { type = \"http\", expect = [399, 200] }";
     let ring = "kind = \"ring\"\nconsumer_cores = [3]\nring_size = 4096\nconsumer_timeout = \"5s\"";
     let whole = "kind = \"respond\"\nresponse = \"hi\"";
     insta::assert_snapshot!(reports(&[
-        (whole, proxy),
-        (whole, wrong),
         (whole, ring),
         (whole, "kind = \"ring\"\nconsumer_cores = [3]\nring_size = 1000"),
     ]));
+}
+
+/// A file with two `proxy` services in which everything is right.
+const PROXY: &str = r#"
+[engine]
+cores = [1]
+
+[timeouts]
+connect = "2s"
+
+[[port]]
+name = "wan"
+device = "net_af_packet0,iface=e0"
+addresses = ["10.10.0.2/16", "fd00:10::2/64"]
+gateways = ["10.10.0.1"]
+
+[[port]]
+name = "lan"
+device = "net_af_packet1,iface=e1"
+addresses = ["10.20.0.2/16", "10.10.8.2/24"]
+
+[[service]]
+name = "web"
+listen = ["10.10.0.10:80", "[fd00:10::10]:80"]
+port = "wan"
+kind = "proxy"
+backends = ["10.20.0.3:8080", { address = "[fd00:10::3]:80", weight = 7 }, "10.10.8.3:80", "1.2.3.4:80"]
+
+[[service]]
+name = "direct"
+listen = ["10.10.0.11:80"]
+port = "wan"
+kind = "proxy"
+forward = "l2"
+balance = "maglev-source"
+proxy_protocol = true
+backends = ["10.20.0.3:80"]
+health_check = { type = "http", path = "/up?a=b", expect = [200, 204], interval = "200ms", rise = 1 }
+backend_retries = 0
+no_backend = "drop"
+"#;
+
+/// The reports for [`PROXY`] with each `(from, to)` applied in turn.
+fn proxy_reports(edits: &[(&str, &str)]) -> String {
+    assert!(parse(PROXY).is_ok());
+    let mut out = String::new();
+    for (from, to) in edits {
+        assert!(PROXY.contains(from), "{from}");
+        let error = parse(&PROXY.replacen(from, to, 1)).expect_err(to);
+        let _ = writeln!(out, "{error}\n");
+    }
+    out
+}
+
+#[test]
+fn proxies_are_planned() {
+    let plan = parse(PROXY).unwrap_or_else(|error| panic!("{error}"));
+    assert_eq!(plan.policy.connect, 2000);
+    let backend = |address: &str, weight, port| BackendPlan {
+        address: address.parse().unwrap(),
+        weight,
+        port,
+    };
+    let web = ProxyPlan {
+        forward: Forward::Snat,
+        proxy_protocol: None,
+        balance: Balance::Maglev,
+        // by its network, by its network, by the narrower one of two, by a gateway
+        backends: vec![
+            backend("10.20.0.3:8080", 1, 1),
+            backend("[fd00:10::3]:80", 7, 0),
+            backend("10.10.8.3:80", 1, 1),
+            backend("1.2.3.4:80", 1, 0),
+        ],
+        health_check: HealthPlan {
+            check: Check::Tcp,
+            interval: Duration::from_secs(1),
+            timeout: Duration::from_millis(500),
+            rise: 2,
+            fall: 3,
+        },
+        retries: 2,
+        no_backend: Refusal::Reset,
+    };
+    let direct = ProxyPlan {
+        forward: Forward::L2,
+        proxy_protocol: Some(ProxyHeader { crc32c: false }),
+        balance: Balance::MaglevSource,
+        backends: vec![backend("10.20.0.3:80", 1, 1)],
+        health_check: HealthPlan {
+            check: Check::Http { path: "/up?a=b".into(), expect: 200..=204 },
+            interval: Duration::from_millis(200),
+            timeout: Duration::from_millis(200),
+            rise: 1,
+            fall: 3,
+        },
+        retries: 0,
+        no_backend: Refusal::Drop,
+    };
+    assert_eq!(plan.services[0].proxy().map(|plan| &**plan), Some(&web));
+    assert_eq!(plan.services[1].proxy().map(|plan| &**plan), Some(&direct));
+    assert!(plan.services[0].answer().is_none() && plan.notices.is_empty());
+}
+
+#[test]
+fn where_a_service_is_a_proxy_auto_is_one_core() {
+    let plan = parse(&PROXY.replace("cores = [1]", "cores = \"auto\"")).unwrap();
+    assert_eq!((plan.engine.cores, plan.notices.len()), (Cores::First, 1));
+}
+
+#[test]
+fn proxies_in_themselves() {
+    let check = "{ type = \"http\", path = \"/up?a=b\", expect = [200, 204], interval = \"200ms\", rise = 1 }";
+    insta::assert_snapshot!(proxy_reports(&[
+        ("forward = \"l2\"", "forward = \"nat\""),
+        ("backends = [\"10.20.0.3:80\"]", ""),
+        ("backends = [\"10.20.0.3:80\"]", "backends = []"),
+        ("backends = [\"10.20.0.3:80\"]", "backends = [3]"),
+        ("backends = [\"10.20.0.3:80\"]", "backends = [{ addres = \"10.20.0.3:80\" }]"),
+        ("\"10.20.0.3:80\"", "\"10.20.0.3\""),
+        ("\"10.20.0.3:80\"", "\"10.20.0.3:80\", { address = \"10.20.0.3:80\", weight = 2 }"),
+        ("weight = 7", "weight = 0"),
+        ("proxy_protocol = true", "proxy_protocol = \"v1\""),
+        ("proxy_protocol = true", "proxy_protocol = 2"),
+        ("backend_retries = 0", "backend_retries = 17"),
+        ("no_backend = \"drop\"", "response = \"none\""),
+        (check, "{ interval = \"1s\" }"),
+        (check, "{ type = \"tcp\", path = \"/\" }"),
+        (check, "{ type = \"http\", expect = [399, 200] }"),
+        (check, "{ type = \"http\", path = \"up\" }"),
+        (check, "{ type = \"http\", path = \"/ HTTP/1.1\\r\\nHost: a\" }"),
+        (check, "{ type = \"tcp\", interval = \"1ms\" }"),
+        (check, "{ type = \"tcp\", interval = \"1s\", timeout = \"2s\" }"),
+    ]));
+}
+
+#[test]
+fn proxies_among_others() {
+    let lan = "addresses = [\"10.20.0.2/16\", \"10.10.8.2/24\"]";
+    insta::assert_snapshot!(proxy_reports(&[
+        ("cores = [1]", "cores = [1, 2]"),
+        ("\"10.20.0.3:8080\"", "\"10.10.0.11:8080\""),
+        ("\"10.20.0.3:8080\"", "\"10.20.0.2:8080\""),
+        ("\"1.2.3.4:80\"", "\"[fd00:99::1]:80\""),
+        (lan, "gateways = [\"fe80::1\"]"),
+        ("[\"10.20.0.3:80\"]", "[\"1.2.3.4:80\"]"),
+        ("[\"10.20.0.3:80\"]", "[\"[fd00:10::3]:80\"]"),
+        ("[\"10.20.0.3:80\"]", "[\"10.20.0.3:8080\"]"),
+        ("gateways = [\"10.10.0.1\"]", "mtu = 1000"),
+    ]));
+}
+
+/// An IPv6 backend behind a router that has a link-local address only: there is nothing to connect from.
+#[test]
+fn a_gateway_is_not_an_address_to_connect_from() {
+    let text = PROXY.replace(
+        "addresses = [\"10.20.0.2/16\", \"10.10.8.2/24\"]",
+        "addresses = [\"10.20.0.2/16\", \"10.10.8.2/24\"]\ngateways = [\"fe80::1\"]",
+    );
+    let error = parse(&text.replace("1.2.3.4:80", "[fd00:99::1]:80")).unwrap_err();
+    assert_eq!(error.count(), 1);
+    insta::assert_snapshot!(error.to_string());
 }
 
 #[test]
@@ -198,7 +357,8 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(plan.policy, usher_proto::tcp::Policy::default());
     assert_eq!((plan.ports[0].mtu, plan.ports[0].vlan, plan.ports[0].queues), (1500, 0, None));
     assert_eq!(plan.ports[0].vips, ["10.10.0.11".parse::<std::net::IpAddr>().unwrap()]);
-    assert_eq!((plan.services[0].port, &plan.services[0].answer()[..]), (0, &b"hi"[..]));
+    assert_eq!(plan.services[0].port, 0);
+    assert_eq!(plan.services[0].answer().map(|bytes| &bytes[..]), Some(&b"hi"[..]));
     assert_eq!(plan.metrics, None);
 }
 

@@ -94,7 +94,10 @@ impl View {
             half_open_limit: handshake.half_open_limit,
             keyring,
             ports: sides.map(|(index, (port, at))| PortSide::new(index, port, *at)).collect(),
-            answers: services.iter().map(|service| Arc::clone(service.answer())).collect(),
+            answers: services
+                .iter()
+                .map(|service| service.answer().cloned().unwrap_or_default())
+                .collect(),
             listeners: listeners(services),
         }
     }

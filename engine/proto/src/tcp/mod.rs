@@ -57,6 +57,8 @@ pub struct Policy {
     pub time_wait: u32,
     /// How often a SYN-ACK is sent again, 0 to 12; the first wait is 1 s, each next one twice as long.
     pub syn_ack_retries: u8,
+    /// How long a proxied flow may take to reach a backend, all tries together.
+    pub connect: u32,
     /// The window scale shift we offer, 0 to 14; the same on all nodes that share a secret.
     pub window_scale: u8,
     /// Whether ECN is agreed to (RFC 3168 §6.1.1).
@@ -73,6 +75,7 @@ impl Default for Policy {
             idle: 300_000,
             half_closed: 60_000,
             time_wait: 60_000,
+            connect: 3000,
             syn_ack_retries: 5,
             window_scale: 7,
             ecn: true,
