@@ -23,11 +23,16 @@ die() {
 # Says what a machine lacks before anything is begun, all of it at once.
 need_root() {
     [ "$(id -u)" = 0 ] || die "this needs root: network namespaces, raw sockets and packages" \
-        "run it as: sudo -E $0"
+        "run it as: sudo $0"
 }
 
+# The toolchain of whoever called sudo, which hides it, is as good as root's own.
 need_rust() {
+    local home=${SUDO_USER:+$(getent passwd "${SUDO_USER-}" | cut -d: -f6)}
     command -v cargo >/dev/null || PATH=$HOME/.cargo/bin:$PATH
+    if ! command -v cargo >/dev/null && [ -x "$home/.cargo/bin/cargo" ]; then
+        export RUSTUP_HOME=${RUSTUP_HOME:-$home/.rustup} PATH=$home/.cargo/bin:$PATH
+    fi
     command -v cargo >/dev/null || die "cargo is not in PATH" "install Rust $(rust_version) or newer, for example by rustup"
     local have
     have=$(rustc --version | cut -d' ' -f2)
@@ -38,10 +43,15 @@ need_rust() {
 rust_version() { sed -n 's/^rust-version = "\(.*\)"/\1/p' "$TOP/Cargo.toml"; }
 
 need_namespaces() {
-    local probe=usher-probe-$$
-    ip netns add "$probe" 2>/dev/null || die "network namespaces cannot be made here" \
+    # If it were left behind, the next script would remove it: see net_sweep.
+    local probe=usher-c-$$ made=0
+    command -v ip >/dev/null || die "ip is missing" "scripts/setup installs it"
+    if ip netns add "$probe" 2>/dev/null; then
+        ! ip -n "$probe" link add c0 type veth peer name e0 2>/dev/null || made=1
+        ip netns del "$probe"
+    fi
+    [ "$made" = 1 ] || die "network namespaces with a veth cannot be made here" \
         "a container needs CAP_SYS_ADMIN and CAP_NET_ADMIN, the kernel CONFIG_NET_NS and CONFIG_VETH"
-    ip netns del "$probe"
 }
 
 # Prints those of the packages named that are not installed. Cheap: one query, no network.

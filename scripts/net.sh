@@ -58,7 +58,10 @@ wait_for() {
     die "waited in vain for $what"
 }
 
-offloads_off() { "$1" ethtool -K "$2" tx off tso off gso off gro off >/dev/null 2>&1; }
+offloads_off() {
+    "$1" ethtool -K "$2" tx off tso off gso off gro off >"$WORKDIR/ethtool" 2>&1 ||
+        die "the offloads of $2 cannot be switched off" "$(cat "$WORKDIR/ethtool")"
+}
 
 # Runs a command that may last. A signal to this script ends it at once instead of after the command, with all that
 # it has started: it leads a process group of its own.
