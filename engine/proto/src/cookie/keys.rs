@@ -27,7 +27,8 @@ pub const COOKIE_LIFE_MS: u32 = 2 * 64_000;
 pub struct Issued {
     /// Our ISN.
     pub isn: SeqNum,
-    /// TSval, for a SYN that had timestamps; at least 1 ms and at most 63 ms behind the clock.
+    /// TSval, for a SYN that had timestamps; never 0. At least 1 ms and at most 63 ms behind the clock, or
+    /// 95 ms where it would be 0 else.
     pub ts_val: Option<u32>,
 }
 
@@ -104,7 +105,11 @@ impl Keys {
     #[inline]
     pub fn issue(&self, tuple: &Tuple, irs: SeqNum, offer: &Offer, now: &Now) -> Issued {
         // One step behind, so that the low bits, whatever they will be, cannot lead the clock.
-        let stamp = (now.ts_clock & !STAMP_BITS).wrapping_sub(STAMP_BITS).wrapping_sub(1);
+        let behind = |clock: u32| (clock & !STAMP_BITS).wrapping_sub(STAMP_BITS).wrapping_sub(1);
+        let stamp = match behind(now.ts_clock) {
+            0 => behind(0),
+            stamp => stamp,
+        };
         let stamp = offer.timestamps.then_some(stamp);
         let pad = Pad::new(self.key(now.epoch), tuple, irs, now.epoch, stamp);
         let options = offer.encode(tuple.local.is_v4());
@@ -116,8 +121,8 @@ impl Keys {
     }
 
     /// What the SYN offered, if `iss` is the cookie that this SYN (`irs`) of this tuple was answered
-    /// with in this epoch or the one before. `ts` is the timestamps option of the ACK, which must be
-    /// there if and only if the SYN had one, and echo what we sent in every bit.
+    /// with in this epoch or the one before. `ts` is the timestamps option of the ACK. If the SYN had one
+    /// it must be there and echo what we sent in every bit; if not, it is ignored.
     #[must_use]
     #[inline]
     pub fn verify(
@@ -128,10 +133,17 @@ impl Keys {
         ts: Option<Timestamps>,
         now: &Now,
     ) -> Option<Offer> {
+        let echo = ts.map(|ts| ts.ecr).filter(|echo| *echo != 0);
+        let is_v4 = tuple.local.is_v4();
         [now.epoch, now.epoch.wrapping_sub(1)].into_iter().find_map(|epoch| {
-            let stamp = ts.map(|ts| ts.ecr & !STAMP_BITS);
-            let pad = Pad::new(self.key(epoch), tuple, irs, epoch, stamp);
-            pad.open(iss, ts.map(|ts| ts.ecr), tuple.local.is_v4())
+            let pad = |stamp| Pad::new(self.key(epoch), tuple, irs, epoch, stamp);
+            if let Some(echo) = echo {
+                let stamped = pad(Some(echo & !STAMP_BITS));
+                if stamped.has_stamped(echo) {
+                    return stamped.open(iss, Some(echo), is_v4);
+                }
+            }
+            pad(None).open(iss, None, is_v4)
         })
     }
 
@@ -192,7 +204,7 @@ impl Pad {
 
     /// The MAC in the TSval. 4 bits.
     #[inline]
-    fn stamp(self) -> u32 {
+    const fn stamp(self) -> u32 {
         (self.0 >> 57) as u32 & 0xf
     }
 
@@ -211,14 +223,19 @@ impl Pad {
         (masked << 4) & STAMP_ECN | self.stamp()
     }
 
-    /// The offer that this cookie holds, if it and the echoed TSval are ours in every bit.
+    /// Whether the MAC in an echoed TSval is this pad's.
+    #[inline]
+    const fn has_stamped(self, echo: u32) -> bool {
+        echo & (STAMP_BITS ^ STAMP_ECN) == self.stamp()
+    }
+
+    /// The offer that this cookie holds, if it is ours in every bit; where there is an echoed TSval, its
+    /// ECN bit counts, and its MAC is the caller's to compare.
     #[inline]
     fn open(self, iss: SeqNum, echo: Option<u32>, is_v4: bool) -> Option<Offer> {
         let options = (iss.0 ^ self.mask()) as u8;
         let ecn = echo.is_some_and(|echo| (echo & STAMP_ECN) >> 4 != self.mask() >> 8);
-        let echo_wrong = echo.map_or(0, |echo| (echo ^ self.stamp_bits(ecn)) & STAMP_BITS);
-        // All differences are gathered before the one comparison: where they lie does not show.
-        let wrong = (iss.0 ^ self.isn(options, ecn).0) | echo_wrong;
+        let wrong = iss.0 ^ self.isn(options, ecn).0;
         let offer = Offer { timestamps: echo.is_some(), ecn, ..Offer::decode(options, is_v4) };
         (wrong == 0).then_some(offer)
     }

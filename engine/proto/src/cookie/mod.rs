@@ -21,8 +21,14 @@
 //! the MAC is *sum* + *factor* × *m* in GF(2²⁴), the masked bits are *m* + *mask*, and *stamp* is the
 //! MAC in the TSval.
 //!
-//! Window scale and SACK so survive for clients without timestamps, too. A client that sends
-//! timestamps in its ACK although its SYN had none, which RFC 7323 §3.2 forbids, does not get in.
+//! Window scale and SACK so survive for clients without timestamps, too.
+//!
+//! Timestamps in an ACK whose SYN had none, which RFC 7323 §3.2 forbids to send, are ignored, as is any
+//! option that was not agreed on. What the SYN had does not show in the ACK. To accept whichever reading
+//! proves a cookie would give a guess the chances of both; so the echo decides which one counts. An echo
+//! of 0, which is nobody's (no TSval of a cookie is 0) and what a stack sends that has heard none, or one
+//! without our MAC is not ours, and the cookie is read as one without timestamps. Of all other echoes a
+//! sixteenth passes for ours by chance: such an ACK does not get in.
 //!
 //! # Why a guess opens a flow with a probability of at most 2⁻²³
 //!
@@ -31,7 +37,8 @@
 //!
 //! * *Blind.* For given addresses, ports and ISN, whatever the 8 masked bits of a guess decode to, the
 //!   MAC must equal *sum* + …, and *sum* is uniform: 2⁻²⁴ for an epoch, and two epochs are valid:
-//!   2⁻²³. A guess with timestamps has to meet 4 bits more.
+//!   2⁻²³. A guess with timestamps is read either with them, if it meets the 4 bits of *stamp*, or
+//!   without them, if it does not; either way its MAC must equal the one *sum* that counts.
 //! * *From one cookie to another.* Whoever holds a cookie knows *mask*, as he knows his options, and one
 //!   equation in *sum* and *factor*. A cookie of the same SYN with other options differs in its MAC by
 //!   *factor* × (*m* + *m*′): uniform, as *factor* is and the other factor is not 0. So the options

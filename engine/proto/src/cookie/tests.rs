@@ -123,7 +123,8 @@ proptest! {
         prop_assert!(u64::from(COOKIE_LIFE_MS) + ms >= 128_000);
     }
 
-    /// Each of the 32 bits of the ISN and of the echo counts, and so does the option's presence.
+    /// Each of the 32 bits of the ISN counts, and where the SYN had timestamps those of the echo, and the
+    /// option's presence.
     #[test]
     fn an_altered_bit_opens_nothing(syn in any_syn()) {
         let Syn { tuple, irs, offer } = syn;
@@ -132,11 +133,32 @@ proptest! {
         for bit in 0..32 {
             let bent = SeqNum(isn.0 ^ 1 << bit);
             prop_assert_eq!(keys().verify(&tuple, irs, bent, echo(ts_val), &now), None);
-            let bent = echo(Some(ts_val.unwrap_or_default() ^ 1 << bit));
-            prop_assert_eq!(keys().verify(&tuple, irs, isn, bent, &now), None);
+            if let Some(val) = ts_val {
+                let bent = echo(Some(val ^ 1 << bit));
+                prop_assert_eq!(keys().verify(&tuple, irs, isn, bent, &now), None);
+            }
         }
-        let moved = if ts_val.is_some() { None } else { Some(now.ts_clock) };
-        prop_assert_eq!(keys().verify(&tuple, irs, isn, echo(moved), &now), None);
+        if ts_val.is_some() {
+            prop_assert_eq!(keys().verify(&tuple, irs, isn, None, &now), None);
+            prop_assert_eq!(keys().verify(&tuple, irs, isn, echo(Some(0)), &now), None);
+        }
+    }
+
+    /// RFC 7323 §3.2, RFC 9293 §3.1 (MUST-6): an option that was not agreed on is ignored; an echo of 0
+    /// always, any other unless it happens to bear our MAC.
+    #[test]
+    fn timestamps_that_were_not_agreed_on_are_ignored(syn in any_syn(), clock: u32) {
+        let Syn { tuple, irs, offer } = syn;
+        let offer = Offer { timestamps: false, ..offer };
+        let isn = keys().issue(&tuple, irs, &offer, &at(0)).isn;
+        let kept = Some(offer.kept(tuple.local.is_v4()));
+        prop_assert_eq!(keys().verify(&tuple, irs, isn, echo(Some(0)), &at(64_000)), kept);
+        let clock = clock & !0x1f;
+        prop_assume!(clock != 0);
+        let opens = (0..32).filter(|bits| {
+            keys().verify(&tuple, irs, isn, echo(Some(clock | bits)), &at(0)) == kept
+        });
+        prop_assert_eq!(opens.count(), 30, "one value of four bits is taken for ours");
     }
 
     #[test]
@@ -189,6 +211,19 @@ proptest! {
         let issued = keys().issue(&syn.tuple, syn.irs, &offer, &now);
         let behind = now.ts_clock.wrapping_sub(issued.ts_val.unwrap());
         prop_assert!((1..=63).contains(&behind), "{behind} ms");
+    }
+
+    /// An echo of 0 is nobody's: at the one moment when a TSval would be 0 it is further behind.
+    #[test]
+    fn no_tsval_is_zero(syn in any_syn(), ms in 0u64..96) {
+        let offer = Offer { timestamps: true, ..syn.offer };
+        let wrap = ((START >> 32) + 1) << 32;
+        let now = Now::new(0, wrap + ms);
+        let Issued { isn, ts_val } = keys().issue(&syn.tuple, syn.irs, &offer, &now);
+        let behind = now.ts_clock.wrapping_sub(ts_val.unwrap());
+        prop_assert!(ts_val != Some(0) && (1..=95).contains(&behind), "{behind} ms");
+        let back = keys().verify(&syn.tuple, syn.irs, isn, echo(ts_val), &now);
+        prop_assert_eq!(back, Some(offer.kept(syn.tuple.local.is_v4())));
     }
 
     /// Random ISNs and echoes do not open anything: 2⁻²³ each, here within 2¹⁷ tries in all.

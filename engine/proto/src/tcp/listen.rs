@@ -146,7 +146,7 @@ pub(super) fn redeem(seg: &Segment, cx: &Context<'_>) -> Option<Decision> {
     let offer = cx.keys.verify(&seg.tuple, irs, iss, seg.options.timestamps, &cx.now)?;
     let mut tcb = from_offer(irs, iss, &offer, cx);
     tcb.traits.set(Traits::BY_COOKIE, true);
-    if let Some(ts) = seg.options.timestamps {
+    if let Some(ts) = seg.options.timestamps.filter(|_| offer.timestamps) {
         // Our TSvals go on from the one the client echoed, whichever node made it (RFC 7323 §5.4).
         tcb.ts_offset = ts.ecr.wrapping_sub(cx.now.ts_clock);
         tcb.ts_recent = ts.val;

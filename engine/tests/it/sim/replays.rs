@@ -136,12 +136,26 @@ fn alterations(third: &Packet, mask: u32) -> Vec<Packet> {
         let mut stripped = third.clone();
         stripped.options = Vec::new();
         forged.extend([echo, stripped]);
-    } else {
-        let mut added = third.clone();
-        added.options = vec![Opt::Time(1, mask)];
-        forged.push(added);
     }
     forged
+}
+
+/// RFC 7323 §3.2: timestamps in the ACK alone are no alteration, but an option that was not agreed on.
+#[test]
+fn timestamps_that_the_syn_had_not_are_ignored() {
+    let mut world = cookie_world(12);
+    let mut hand = Hand::new(1, false);
+    hand.knock(&mut world);
+    for (val, ecr) in [(7, 0), (8, 0x1234)] {
+        let mut third = hand.segment(&world, ACK, b"");
+        third.options = vec![Opt::Time(val, ecr)];
+        assert!(world.inject(&third).is_empty());
+        assert_eq!(world.server.established(), 1);
+    }
+    hand.fetch(&mut world);
+    assert_eq!(hand.received, 3000);
+    hand.say(&mut world, ACK | FIN, b"");
+    world.finish(300 * SECOND, 0);
 }
 
 /// The third ACK may be lost: the first data proves as much, and the cookie still opens only once.

@@ -248,6 +248,32 @@ fn a_cookie_opens_the_same_flow() {
     }
 }
 
+/// RFC 7323 §3.2: timestamps that the SYN did not have are ignored, by cookie as by record.
+#[test]
+fn timestamps_that_were_not_agreed_on_are_ignored() {
+    let stamps = Some(Timestamps { val: 500, ecr: 77 });
+    let stamped = |seg: Segment| Segment {
+        options: Options { timestamps: stamps, ..Options::default() },
+        ..seg
+    };
+    for fixture in [Fixture::new(), by_cookie()] {
+        let reply = syn_ack(&fixture, &syn());
+        let third = stamped(segment(Flags::ACK, SeqNum(IRS + 1), reply.seq.add(1)));
+        let decision = match listen(&syn(), &fixture.at(0)).change {
+            Change::Open(half_open) => half_open.decide(&third, &fixture.at(1)),
+            Change::Keep | Change::Update(_) | Change::End(_) => listen(&third, &fixture.at(1)),
+        };
+        let (Change::Open(tcb) | Change::Update(tcb)) = decision.change else {
+            panic!("established: {decision:?}");
+        };
+        assert_eq!((tcb.ts_recent, tcb.traits.has(Traits::TIMESTAMPS)), (0, false));
+        let Verdict::Answer(answer) = tcb.decide(&data(third, 5), &fixture.at(2)).verdict else {
+            panic!("the answer");
+        };
+        assert_eq!((answer.payload_len, answer.options.timestamps), (100, None));
+    }
+}
+
 /// An ACK that proves nothing gets what policy says, and is counted as a rejected cookie.
 #[test]
 fn an_ack_that_proves_nothing_opens_nothing() {

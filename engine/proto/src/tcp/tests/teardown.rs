@@ -211,6 +211,12 @@ fn a_spent_cookie_opens_nothing_again() {
             talk.hear(&request);
             let last = fin(talk.ack(ANSWER + 1));
             talk.hear(&last);
+            assert_eq!(talk.tcb.state, State::TimeWait);
+            let third = segment(Flags::ACK, talk.tcb.irs.add(1), talk.tcb.iss.add(1));
+            for replay in [third, data(third, 5), data(third, 9)] {
+                let change = talk.tcb.decide(&replay, &talk.fixture.at(talk.ms)).change;
+                assert!(!matches!(change, Change::Open(_)), "{change:?}");
+            }
             talk.wait(60_000);
         },
     ];

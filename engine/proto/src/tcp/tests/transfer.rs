@@ -88,6 +88,17 @@ fn a_partial_ack_in_recovery_sends_the_next_hole() {
     assert!(talk.tcb.traits.has(Traits::RECOVERING));
 }
 
+/// RFC 6582 §3.2: after a timeout, duplicates of what was sent before it are no new loss.
+#[test]
+fn duplicates_after_a_timeout_are_no_new_loss() {
+    let fixture = long_answer();
+    let (mut talk, _) = asked(&fixture);
+    talk.wait(1000);
+    let ack = talk.ack(MSS);
+    (0..5).for_each(|_| drop(talk.hear(&ack)));
+    assert!(!talk.tcb.traits.has(Traits::RECOVERING));
+}
+
 /// RFC 5681 §2: an ACK with data, of another window or while nothing is under way is no duplicate.
 #[test]
 fn other_acks_are_no_duplicates() {
@@ -400,6 +411,11 @@ fn a_keepalive_probe_is_acknowledged_and_is_life() {
         let probe = data(Segment { seq: talk.tcb.rcv_nxt.sub(1), ..talk.ack(0) }, len);
         let replies = talk.hear(&probe);
         assert_eq!((replies.len(), replies[0].flags, replies[0].limited), (1, Flags::ACK, false));
+        assert_eq!(talk.tcb.heard_at, fixture.at(1000).now.tick);
+        let timestamps = Some(Timestamps { val: 499, ecr: 0 });
+        let old = Segment { options: Options { timestamps, ..Options::default() }, ..probe };
+        talk.ms = 2000;
+        assert!(talk.hear(&old)[0].limited, "an old one is no life");
         assert_eq!(talk.tcb.heard_at, fixture.at(1000).now.tick);
     }
 }
