@@ -4,3 +4,5 @@
 
 pub mod flood;
 mod packet_socket;
+pub mod rig;
+pub mod work;

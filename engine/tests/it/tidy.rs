@@ -166,9 +166,9 @@ const UNWANTED: &[(&str, &str)] = &[
     (concat!("thread::", "sleep("), "tests use the fake clock, workers poll"),
 ];
 
-/// The clock itself, the load generator, which has no engine's clock to be paced by, and the bench that times
+/// The clock itself, the load generator, which has no engine's clock to be paced by, and the rig that times
 /// only a part of each iteration.
-const MAY_WAIT: &[&str] = &["engine/src/clock.rs", "bench/src/flood.rs", "bench/benches/worker.rs"];
+const MAY_WAIT: &[&str] = &["engine/src/clock.rs", "bench/src/flood.rs", "bench/src/rig.rs"];
 
 #[test]
 fn no_source_holds_what_was_ruled_out() {

@@ -1,0 +1,182 @@
+//! A worker on a memory port with its clients beside it: what the benches of whole frames time or count.
+//!
+//! The clients' work is never part of it: [`Rig::turn`] is the worker's turn alone, with what the memory
+//! port takes to hand over its frames.
+
+use std::time::{Duration, Instant};
+
+use usher::clock::{Clock, FakeClock};
+use usher::config::Cookies;
+use usher::port::memory::{self, MemoryFrame, MemoryQueue, Options, Wire};
+use usher::port::{BURST, Burst, Frame};
+use usher::testing::{self, Setup};
+use usher::worker::Worker;
+use usher_proto::testing::OUR_MAC;
+use usher_proto::time::Now;
+use usher_proto::wire::{
+    Addr, Checked, Flags, Link, Mac, Parsed, PortView, Reply, ReplyOptions, RxChecksums, SeqNum,
+    Timestamps, Tuple, TxChecksums, emit, parse,
+};
+
+/// Flows that fit: TIME_WAIT of the connections, of which the newest evict the oldest.
+const CAPACITY: u32 = 1 << 16;
+
+/// A worker, the other end of its port, and the time that its turns took.
+pub struct Rig {
+    worker: Worker<MemoryQueue>,
+    wire: Wire,
+    clock: FakeClock,
+    spent: Duration,
+    sent: Burst<MemoryFrame>,
+    /// The next client.
+    number: u32,
+}
+
+impl Rig {
+    /// A worker that answers new clients so, and has made its announcements.
+    #[must_use]
+    pub fn new(cookies: Cookies) -> Self {
+        let options = Options { mac: OUR_MAC, ..Options::default() };
+        let (mut port, wire) = memory::new("wan", &options);
+        let mut clock = FakeClock::default();
+        let (half_open_limit, capacity) = (1 << 20, CAPACITY);
+        let setup = Setup { cookies, half_open_limit, capacity, shared: true, answer: ANSWER };
+        let worker = testing::worker(&setup, &mut port, clock.now()).expect("it starts");
+        let (spent, sent) = (Duration::ZERO, Burst::new());
+        let mut rig = Self { worker, wire, clock, spent, sent, number: 0 };
+        for _ in 0..4 {
+            rig.turn(1_000_000); // announcements
+            rig.receive();
+        }
+        rig
+    }
+
+    /// P1: at least `packets` SYNs in full bursts, each of another client. The worker's time for `packets`.
+    ///
+    /// # Panics
+    ///
+    /// If one is not answered.
+    pub fn syns(&mut self, packets: u64) -> Duration {
+        self.in_bursts(packets, |rig| {
+            for number in rig.clients() {
+                rig.say(&tuple(number), &syn(number), b"");
+            }
+            rig.turn(2);
+            rig.receive();
+            assert_eq!(rig.sent.len(), BURST);
+        })
+    }
+
+    /// P4: at least `connections` connections, a burst of them side by side: SYN, third ACK with the request,
+    /// answer with FIN, FIN, last ACK. The worker's time for `connections`.
+    ///
+    /// # Panics
+    ///
+    /// If one is not answered.
+    pub fn connections(&mut self, connections: u64) -> Duration {
+        self.in_bursts(connections, |rig| {
+            for number in rig.clients() {
+                rig.say(&tuple(number), &syn(number), b"");
+            }
+            for _ in 0..3 {
+                rig.turn(10);
+                rig.receive();
+                let sent = std::mem::take(&mut rig.sent);
+                assert_eq!(sent.len(), BURST);
+                sent.iter().for_each(|frame| rig.respond(frame.bytes()));
+            }
+        })
+    }
+
+    fn in_bursts(&mut self, wanted: u64, mut burst: impl FnMut(&mut Self)) -> Duration {
+        self.spent = Duration::ZERO;
+        let bursts = wanted.div_ceil(BURST as u64);
+        (0..bursts).for_each(|_| burst(self));
+        self.spent.mul_f64(wanted as f64 / (bursts * BURST as u64) as f64)
+    }
+
+    /// The next burst of clients.
+    fn clients(&mut self) -> std::ops::Range<u32> {
+        let first = self.number;
+        self.number += BURST as u32;
+        first..self.number
+    }
+
+    /// A turn, timed. Out of line, so that an instruction counter finds it by its name.
+    #[inline(never)]
+    fn turn(&mut self, us: u64) {
+        self.clock.advance_us(us);
+        let now: Now = self.clock.now();
+        let start = instant();
+        self.worker.turn(now);
+        self.spent += start.elapsed();
+    }
+
+    /// What the worker sent is in `sent`.
+    fn receive(&mut self) {
+        self.sent.clear();
+        self.wire.receive_burst(0, &mut self.sent);
+    }
+
+    /// A frame of the client's in a buffer of the port's. The emitter writes from local to remote: `tuple`
+    /// is the client's own view.
+    fn say(&self, tuple: &Tuple, reply: &Reply, payload: &[u8]) {
+        let link = Link { src: CLIENT, dst: OUR_MAC, vlan: 0 };
+        let mut frame = self.wire.alloc().expect("a buffer");
+        let len = emit(frame.room(), &link, tuple, reply, payload, TxChecksums::default());
+        frame.set_len(len.expect("room"));
+        self.wire.give(0, frame).expect("the ring has room");
+    }
+
+    /// What the client says to a frame: the request to a SYN-ACK, its FIN to the answer.
+    fn respond(&self, frame: &[u8]) {
+        let port = PortView { mac: CLIENT, vlan: 0, index: 0 };
+        let known = RxChecksums { ip: Checked::Good, l4: Checked::Good };
+        let Ok(Parsed::Tcp(seg)) = parse(frame, &port, known) else { panic!("not TCP") };
+        let ts = seg.options.timestamps.map(|ts| Timestamps { val: ts.ecr, ecr: ts.val });
+        let (flags, payload) = match seg.flags {
+            flags if flags.has(Flags::SYN) => (Flags::ACK | Flags::PSH, REQUEST),
+            flags if flags.has(Flags::FIN) => (Flags::ACK | Flags::FIN, b"".as_slice()),
+            _ => return,
+        };
+        let options = ReplyOptions { timestamps: ts, ..ReplyOptions::default() };
+        let reply =
+            Reply { seq: seg.ack, ack: seg.end(), flags, window: 502, options, ..Reply::default() };
+        self.say(&seg.tuple, &reply, payload);
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
+fn instant() -> Instant {
+    Instant::now()
+}
+
+/// The client's MAC.
+const CLIENT: Mac = Mac([2, 0, 0, 0, 0, 9]);
+
+/// A client's connection number `n` as the client sees it: `local` is its own end.
+fn tuple(n: u32) -> Tuple {
+    let [_, a, b, c] = (n >> 14).to_be_bytes();
+    Tuple {
+        local: Addr::v4([10, a | 1, b, c]),
+        remote: Addr::v4([10, 10, 0, 10]),
+        local_port: 1024 + (n & 0x3fff) as u16,
+        remote_port: 80,
+        ..Tuple::default()
+    }
+}
+
+/// A Linux client's SYN: 74 bytes.
+fn syn(isn: u32) -> Reply {
+    let options = ReplyOptions {
+        mss: Some(1460),
+        window_scale: Some(7),
+        sack_permitted: true,
+        timestamps: Some(Timestamps { val: 7, ecr: 0 }),
+    };
+    Reply { seq: SeqNum(isn), flags: Flags::SYN, window: 64_240, options, ..Reply::default() }
+}
+
+const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+
+const ANSWER: &[u8] = b"HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\nhello\n";
