@@ -165,7 +165,7 @@ fn live(table: &mut Table, n: u32, now: Tick) {
     table.schedule(index, now.after(1000));
     for state in [State::Established, State::FinWait1, State::TimeWait] {
         new.tcb.state = state;
-        table.store(index, &new.tcb);
+        table.update(index, |tcb| *tcb = new.tcb);
     }
     let mut budget = 64;
     while let Some(due) = table.next_due(now, &mut budget) {

@@ -44,38 +44,48 @@ fuzz_target!(|input: &[u8]| {
         };
         if step[0] & 0x80 == 0 {
             let seg = client.say(step, flow.as_ref());
-            let decision = flow.map_or_else(|| listen(&seg, &cx), |tcb| tcb.decide(&seg, &cx));
+            let mut next = flow.unwrap_or_default();
+            let decision = match flow {
+                Some(_) => next.decide(&seg, &cx),
+                None => listen(&seg, &cx, &mut next),
+            };
             if let Verdict::Answer(reply) = decision.verdict {
                 let both = seg.flags.has(Flags::RST) && reply.flags.has(Flags::RST);
                 assert!(!both, "a RST is never answered by one");
                 client.hear(&reply);
             }
-            flow = after(flow, decision.change);
-        } else if let Some(tcb) = flow {
-            let (reply, change, _) = tcb.on_timer(&cx);
+            flow = after(flow, decision.change, next);
+        } else if let Some(mut next) = flow {
+            let (reply, change, _) = next.on_timer(&cx);
             reply.iter().for_each(|reply| client.hear(reply));
-            flow = after(flow, change);
+            flow = after(flow, change, next);
         }
         flow = release(flow, &cx, &mut client);
     }
 });
 
-fn after(flow: Option<Tcb>, change: Change) -> Option<Tcb> {
-    let flow = match change {
-        Change::Keep => flow,
-        Change::Open(tcb) | Change::Update(tcb) => Some(tcb),
+fn after(flow: Option<Tcb>, change: Change, next: Tcb) -> Option<Tcb> {
+    let after = match change {
+        Change::Keep => {
+            assert!(flow.is_none_or(|flow| flow == next), "what is kept is not written to");
+            flow
+        }
+        Change::Open | Change::Update => Some(next),
         Change::End(_) => None,
     };
-    flow.inspect(check)
+    after.inspect(check)
 }
 
 fn release(mut flow: Option<Tcb>, cx: &Context<'_>, client: &mut Client) -> Option<Tcb> {
     for _ in 0..=RELEASED {
-        let Some((reply, next)) = flow.and_then(|tcb| tcb.next_segment(cx)) else { return flow };
-        assert!(reply.payload_len <= next.mss, "within the peer's MSS");
-        check(&next);
+        let Some(tcb) = flow.as_mut() else { return None };
+        let promised = tcb.has_segment(cx);
+        let reply = tcb.next_segment(cx);
+        assert_eq!(reply.is_some(), promised);
+        let Some(reply) = reply else { return flow };
+        assert!(reply.payload_len <= tcb.mss, "within the peer's MSS");
+        check(tcb);
         client.hear(&reply);
-        flow = Some(next);
     }
     panic!("one look released more than {RELEASED} segments");
 }

@@ -153,16 +153,30 @@ impl Table {
         true
     }
 
-    /// Stores the flow's next state. Coming into CLOSED (spent) or TIME_WAIT, it joins the end of those
-    /// that give way in a full table.
+    /// Lets the flow's state become the next one, in place. Coming into CLOSED (spent) or TIME_WAIT, it joins
+    /// the end of those that give way in a full table.
     #[inline]
-    pub fn store(&mut self, index: Index, tcb: &Tcb) {
-        let old = self.cold[index.0 as usize].tcb.state;
-        if old != tcb.state {
+    pub fn update<R>(&mut self, index: Index, change: impl FnOnce(&mut Tcb) -> R) -> R {
+        let tcb = &mut self.cold[index.0 as usize].tcb;
+        let old = tcb.state;
+        let result = change(tcb);
+        let new = tcb.state;
+        if old != new {
             self.leave(index.0, old);
-            self.enter(index.0, tcb.state);
+            self.enter(index.0, new);
         }
-        self.cold[index.0 as usize].tcb = *tcb;
+        result
+    }
+
+    /// A new flow of the same name has taken the record over; its state is already there. Ids of the old one
+    /// are stale.
+    pub fn renew(&mut self, index: Index, peer: Mac, service: u16, started_us: u32) {
+        let (hot, cold) = (&mut self.hot[index.0 as usize], &mut self.cold[index.0 as usize]);
+        hot.generation = hot.generation.wrapping_add(2);
+        (hot.peer, hot.service) = (peer, service);
+        if !gives_way(cold.tcb.state) {
+            cold.prev_or_started = started_us;
+        }
     }
 
     /// Who gives way when the table is full: the oldest spent marker, else the oldest TIME_WAIT.

@@ -162,7 +162,7 @@ impl Checked {
         let old = std::mem::replace(&mut known.state, state);
         known.iss = self.steps;
         let index = self.table.get(known.id).unwrap();
-        self.table.store(index, &flow(n, self.steps, state).tcb);
+        self.table.update(index, |tcb| *tcb = flow(n, self.steps, state).tcb);
         self.moves(n, Some(old), Some(state));
     }
 
@@ -271,8 +271,8 @@ fn a_full_table_gives_up_spent_markers_first_then_the_oldest_time_wait() {
 fn the_time_of_the_syn_is_kept_until_the_flow_gives_way() {
     let mut table = Table::new(1, SEED, Tick(0));
     let index = insert(&mut table, &flow(0, 77, State::SynRcvd)).unwrap();
-    table.store(index, &flow(0, 0, State::Established).tcb);
+    table.update(index, |tcb| *tcb = flow(0, 0, State::Established).tcb);
     assert_eq!(table.started_us(index), Some(77));
-    table.store(index, &flow(0, 0, State::TimeWait).tcb);
+    table.update(index, |tcb| *tcb = flow(0, 0, State::TimeWait).tcb);
     assert_eq!(table.started_us(index), None);
 }

@@ -3,7 +3,7 @@
 #![forbid(unsafe_code)]
 
 use usher_proto::neighbor::Lookup;
-use usher_proto::tcp::{State, Tcb};
+use usher_proto::tcp::{Context, State, Tcb, TimerOutcome};
 use usher_proto::verdict::{Change, Decision, End, Event, Reason, Verdict};
 use usher_proto::wire::{Flags, Link, Mac, Reply, Segment, Tuple};
 
@@ -33,47 +33,58 @@ pub(super) struct Arrival<'s> {
 }
 
 impl<Q: QueuePair> Turn<'_, Q> {
-    /// Makes the decision true. Returns the verdict, which a full table turns into a drop, and the flow
-    /// that may have more to send.
+    /// Makes the decision about a flow true, whose state is already what was decided and was `was` before.
+    /// Returns the flow that may have more to send beside it.
     #[inline]
     pub(super) fn commit(
         &mut self,
         arrival: &Arrival<'_>,
-        found: Option<Index>,
-        decision: &Decision,
-    ) -> (Verdict, Option<Index>) {
-        match (&decision.change, found) {
-            (Change::Keep, _) | (Change::Update(_) | Change::End(_), None) => {
-                (decision.verdict, None)
+        (index, was): (Index, State),
+        decision: Decision,
+    ) -> (Decision, Option<Index>) {
+        match decision.change {
+            Change::Keep => return (decision, None),
+            Change::Open => {
+                self.note(self.flows.service(index), replaced(was));
+                self.flows.renew(index, arrival.peer, arrival.service, self.now.us as u32);
             }
-            (Change::Open(tcb), _) => self.open(arrival, found, tcb, decision),
-            (Change::Update(tcb), Some(index)) => {
-                self.flows.store(index, tcb);
-                self.flows.set_peer(index, arrival.peer);
-                self.note(arrival.service, decision.event);
-                (decision.verdict, Some(index))
-            }
-            (Change::End(_), Some(index)) => {
+            Change::Update => self.flows.set_peer(index, arrival.peer),
+            Change::End(_) => {
                 self.flows.remove(index);
                 self.note(arrival.service, decision.event);
-                (decision.verdict, None)
+                return (decision, None);
             }
         }
+        self.note(arrival.service, decision.event);
+        (decision, Some(index))
     }
 
-    fn open(
+    /// Makes the decision about a segment without a flow true: `tcb` is what it opens, if it does. A full
+    /// table turns that into a drop.
+    #[inline]
+    pub(super) fn commit_new(
         &mut self,
         arrival: &Arrival<'_>,
-        found: Option<Index>,
         tcb: &Tcb,
-        decision: &Decision,
-    ) -> (Verdict, Option<Index>) {
-        if let Some(old) = found {
-            self.end(old, End::Replaced);
-        } else if self.flows.len() == self.flows.capacity() {
-            let Some(oldest) = self.flows.evict_candidate() else {
-                return (Verdict::Drop(Reason::TableFull), None);
-            };
+        decision: Decision,
+    ) -> (Decision, Option<Index>) {
+        if decision.change != Change::Open {
+            return (decision, None);
+        }
+        let opened = self.open(arrival, tcb);
+        if opened.is_none() {
+            let verdict = Verdict::Drop(Reason::TableFull);
+            return (Decision { verdict, ..decision }, None);
+        }
+        self.note(arrival.service, decision.event);
+        (decision, opened)
+    }
+
+    /// Gives a new flow a record; where there is none left, whoever gives way first makes room.
+    #[inline]
+    fn open(&mut self, arrival: &Arrival<'_>, tcb: &Tcb) -> Option<Index> {
+        if self.flows.len() == self.flows.capacity() {
+            let oldest = self.flows.evict_candidate()?;
             self.evict(oldest);
         }
         let flow = NewFlow {
@@ -83,30 +94,13 @@ impl<Q: QueuePair> Turn<'_, Q> {
             service: arrival.service,
             started_us: self.now.us as u32,
         };
-        match self.flows.insert(arrival.hash, &flow) {
-            Ok(index) => {
-                self.note(arrival.service, decision.event);
-                (decision.verdict, Some(index))
-            }
-            Err(_) => (Verdict::Drop(Reason::TableFull), None),
-        }
+        self.flows.insert(arrival.hash, &flow).ok()
     }
 
     /// Frees what has ended and only lingers, because the table is full.
     fn evict(&mut self, index: Index) {
         let is_spent = self.flows.tcb(index).state == State::Closed;
         self.tally.add(if is_spent { Counter::EvictedSpent } else { Counter::EvictedTimeWait }, 1);
-        self.flows.remove(index);
-    }
-
-    /// Ends a flow that something else takes the place of.
-    fn end(&mut self, index: Index, end: End) {
-        let event = match self.flows.tcb(index).state {
-            State::Closed | State::TimeWait => None,
-            State::SynRcvd => Some(Event::HandshakeFailed(end)),
-            _ => Some(Event::Ended(end)),
-        };
-        self.note(self.flows.service(index), event);
         self.flows.remove(index);
     }
 
@@ -134,22 +128,24 @@ impl<Q: QueuePair> Turn<'_, Q> {
     /// Sends what the flow may send now, within a budget, and sets its timer. What finds no buffer, or
     /// exceeds the budget, is looked at again in the next slot.
     #[inline]
-    pub(super) fn advance(&mut self, index: Index) {
+    pub(super) fn advance(&mut self, index: Index, cx: &Context<'_>) {
+        if self.flows.tcb(index).has_segment(cx) {
+            self.send(index, cx);
+        }
+        self.flows.schedule(index, self.flows.tcb(index).deadline(cx.policy));
+    }
+
+    fn send(&mut self, index: Index, cx: &Context<'_>) {
         let tuple = *self.flows.tuple(index);
-        let cx = self.context(Some(self.flows.service(index)), &tuple);
-        let mut tcb = *self.flows.tcb(index);
-        let mut left = SEND_BUDGET;
-        while let Some((reply, next)) = tcb.next_segment(&cx) {
-            if left == 0 || !self.generate(index, &tuple, &reply) {
-                self.flows.schedule(index, self.now.tick.after(1));
+        for _ in 0..SEND_BUDGET {
+            let before = *self.flows.tcb(index);
+            let Some(reply) = self.flows.update(index, |tcb| tcb.next_segment(cx)) else { return };
+            if !self.generate(index, &tuple, &reply) {
+                self.flows.update(index, |tcb| *tcb = before);
                 break;
             }
-            (tcb, left) = (next, left - 1);
         }
-        if left < SEND_BUDGET {
-            self.flows.store(index, &tcb);
-        }
-        self.flows.schedule(index, tcb.deadline(cx.policy));
+        self.flows.schedule(index, self.now.tick.after(1));
     }
 
     /// Sends a segment that answers no frame, to where the flow's frames come from. Whether there was a
@@ -195,35 +191,43 @@ impl<Q: QueuePair> Turn<'_, Q> {
     /// Wakes flows whose time has come; each that is touched takes one from `budget`.
     pub(super) fn expire(&mut self, mut budget: u32) {
         while let Some(index) = self.flows.next_due(self.now.tick, &mut budget) {
-            let tuple = *self.flows.tuple(index);
-            let cx = self.context(Some(self.flows.service(index)), &tuple);
-            let outcome = self.flows.tcb(index).on_timer(&cx);
-            self.apply(index, &tuple, outcome);
+            self.wake(index, |tcb, cx| tcb.on_timer(cx));
         }
     }
 
     /// Resets the flow: the drain's deadline has come.
     pub(super) fn reset(&mut self, index: Index) {
-        let tuple = *self.flows.tuple(index);
-        let cx = self.context(Some(self.flows.service(index)), &tuple);
-        let outcome = self.flows.tcb(index).drained(&cx);
-        self.apply(index, &tuple, outcome);
+        self.wake(index, |tcb, cx| tcb.drained(cx));
     }
 
-    fn apply(&mut self, index: Index, tuple: &Tuple, outcome: usher_proto::tcp::TimerOutcome) {
-        let (reply, change, event) = outcome;
+    /// What a flow does by itself.
+    fn wake(&mut self, index: Index, act: impl FnOnce(&mut Tcb, &Context<'_>) -> TimerOutcome) {
+        let tuple = *self.flows.tuple(index);
+        let cx = self.context(Some(self.flows.service(index)), &tuple);
+        let (reply, change, event) = self.flows.update(index, |tcb| act(tcb, &cx));
         if let Some(reply) = reply {
-            self.generate(index, tuple, &reply);
+            self.generate(index, &tuple, &reply);
         }
         self.note(self.flows.service(index), event);
         match change {
-            Change::Keep => {}
-            Change::Open(tcb) | Change::Update(tcb) => self.flows.store(index, &tcb),
+            Change::Keep | Change::Open | Change::Update => self.advance(index, &cx),
             Change::End(_) => {
                 self.flows.remove(index);
-                return;
             }
         }
-        self.advance(index);
+    }
+}
+
+/// What is counted of a flow that another one takes the place of.
+const fn replaced(was: State) -> Option<Event> {
+    match was {
+        State::Closed | State::TimeWait => None,
+        State::SynRcvd => Some(Event::HandshakeFailed(End::Replaced)),
+        State::Established
+        | State::FinWait1
+        | State::FinWait2
+        | State::CloseWait
+        | State::Closing
+        | State::LastAck => Some(Event::Ended(End::Replaced)),
     }
 }

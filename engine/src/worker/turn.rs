@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use arrayvec::ArrayVec;
-use usher_proto::tcp::{Context, State, listen, refuse};
+use usher_proto::tcp::{Context, State, Tcb, listen, refuse};
 use usher_proto::time::Now;
 use usher_proto::verdict::{CookieUse, Reason, Verdict};
 use usher_proto::wire::{Flags, Mac, Parsed, Reply, Segment, Tuple, parse};
@@ -132,17 +132,24 @@ impl<Q: QueuePair> Turn<'_, Q> {
             return self.discard(port, frame, Reason::OtherAddress);
         }
         let cx = self.context(service, &seg.tuple);
-        let decision = match (found, service) {
-            (Some(index), _) => self.flows.tcb(index).decide(seg, &cx),
-            (None, Some(_)) => listen(seg, &cx),
-            (None, None) => refuse(seg, &cx),
-        };
         let arrival = Arrival { seg, hash, peer: source_of(&frame), service: service.unwrap_or(0) };
-        let (verdict, moved) = self.commit(&arrival, found, &decision);
-        self.note_cookie(decision.cookie, &verdict);
-        self.carry_out(port, frame, seg, verdict, arrival.service);
+        let (decision, moved) = match (found, service) {
+            (Some(index), _) => {
+                let was = self.flows.tcb(index).state;
+                let decision = self.flows.update(index, |tcb| tcb.decide(seg, &cx));
+                self.commit(&arrival, (index, was), decision)
+            }
+            (None, Some(_)) => {
+                let mut flow = Tcb::default();
+                let decision = listen(seg, &cx, &mut flow);
+                self.commit_new(&arrival, &flow, decision)
+            }
+            (None, None) => (refuse(seg, &cx), None),
+        };
+        self.note_cookie(decision.cookie, &decision.verdict);
+        self.carry_out(port, frame, seg, &decision.verdict, arrival.service);
         if let Some(index) = moved {
-            self.advance(index);
+            self.advance(index, &cx);
         }
     }
 
@@ -153,20 +160,20 @@ impl<Q: QueuePair> Turn<'_, Q> {
         port: usize,
         frame: Q::Frame,
         seg: &Segment,
-        verdict: Verdict,
+        verdict: &Verdict,
         service: u16,
     ) {
         let reply = match verdict {
             Verdict::Answer(reply) => reply,
             Verdict::Deliver | Verdict::Reflect => return self.deliver(port, frame),
-            Verdict::Drop(reason) => return self.discard(port, frame, reason),
+            Verdict::Drop(reason) => return self.discard(port, frame, *reason),
         };
-        if !self.limits.allow(&reply, &seg.tuple, &self.now) {
+        if !self.limits.allow(reply, &seg.tuple, &self.now) {
             return self.discard(port, frame, Reason::RateLimited);
         }
-        let payload = payload_of(self.view.answer(service), &reply);
+        let payload = payload_of(self.view.answer(service), reply);
         let Some(link) = self.links[port].as_mut() else { return };
-        match link.answer(frame, seg, &reply, payload, self.tally) {
+        match link.answer(frame, seg, reply, payload, self.tally) {
             Ok(()) => self.tally.add(Counter::Answered, 1),
             Err(NoBuffer) => self.count_drop(Reason::NoBuffer),
         }

@@ -7,12 +7,13 @@ use crate::cookie::{LEAST_MSS, Offer};
 use crate::verdict::{Change, CookieUse, Decision, Event, Reason, Verdict};
 use crate::wire::{Flags, Reply, ReplyOptions, Segment, SeqNum, Timestamps};
 
-/// Decides a segment for a service, where no flow is known (RFC 9293 §3.10.7.2): RST, ACK and SYN are
-/// looked at in this order, whatever stands beside them.
+/// Decides a segment for a service, where no flow is known or only a spent one (RFC 9293 §3.10.7.2): RST,
+/// ACK and SYN are looked at in this order, whatever stands beside them. A flow that begins is written to
+/// `flow`.
 ///
 /// A SYN with FIN is dropped, as Linux does: only T/TCP, historic by RFC 6247, had a use for one.
 #[must_use]
-pub fn listen(seg: &Segment, cx: &Context<'_>) -> Decision {
+pub fn listen(seg: &Segment, cx: &Context<'_>, flow: &mut Tcb) -> Decision {
     if seg.flags.has(Flags::RST) {
         return drop(Reason::ResetUnwanted);
     }
@@ -20,12 +21,12 @@ pub fn listen(seg: &Segment, cx: &Context<'_>) -> Decision {
         return turn_away(seg, cx.policy.invalid_ack, Reason::SimultaneousOpen);
     }
     if seg.flags.has(Flags::ACK) {
-        return stray_ack(seg, cx);
+        return stray_ack(seg, cx, flow);
     }
     if seg.flags.only(Flags::SYN | Flags::FIN) != Flags::SYN {
         return drop(Reason::BadFlags);
     }
-    syn(seg, cx)
+    syn(seg, cx, flow)
 }
 
 /// Decides a segment for an address of ours on which nobody listens: whatever is no RST may draw one, a
@@ -47,14 +48,14 @@ fn turn_away(seg: &Segment, refusal: Refusal, reason: Reason) -> Decision {
 }
 
 /// A first SYN: to a record, a cookie, or nothing.
-pub(super) fn syn(seg: &Segment, cx: &Context<'_>) -> Decision {
+pub(super) fn syn(seg: &Segment, cx: &Context<'_>, flow: &mut Tcb) -> Decision {
     match cx.admission {
         Admission::Draining => drop(Reason::Draining),
         Admission::Full => drop(Reason::HalfOpenFull),
         Admission::Cookie => answer_by_cookie(seg, cx),
         Admission::Stateful => {
             let (iss, ts_offset) = cx.isn.isn(&seg.tuple, &cx.now);
-            open(seg, cx, iss, ts_offset)
+            flow.open(seg, cx, iss, ts_offset)
         }
     }
 }
@@ -80,22 +81,6 @@ fn answer_by_cookie(seg: &Segment, cx: &Context<'_>) -> Decision {
     let tcb = from_offer(seg.seq, issued.isn, &offer.kept(seg.tuple.remote.is_v4()), cx);
     let answer = Verdict::Answer(tcb.syn_ack_with(timestamps, cx));
     Decision { cookie: Some(CookieUse::Sent), ..keep(answer) }
-}
-
-/// Gives a SYN a record and its SYN-ACK (RFC 9293 §3.10.7.2).
-pub(super) fn open(seg: &Segment, cx: &Context<'_>, iss: SeqNum, ts_offset: u32) -> Decision {
-    let mut tcb = from_offer(seg.seq, iss, &offer_of(seg, cx), cx);
-    tcb.state = State::SynRcvd;
-    tcb.ts_offset = ts_offset;
-    tcb.ts_recent = seg.options.timestamps.map_or(0, |ts| ts.val);
-    tcb.rtt_at_us = cx.now.us as u32;
-    tcb.rtx_at = cx.now.tick.after(SYN_ACK_WAIT);
-    Decision {
-        verdict: Verdict::Answer(tcb.syn_ack(cx)),
-        change: Change::Open(tcb),
-        event: Some(Event::HalfOpen),
-        cookie: None,
-    }
 }
 
 /// What the timestamps option takes of every segment, with padding (RFC 7323 appendix A).
@@ -127,37 +112,36 @@ fn from_offer(irs: SeqNum, iss: SeqNum, offer: &Offer, cx: &Context<'_>) -> Tcb 
 }
 
 /// An ACK without a flow: the third of a handshake that was answered by cookie, or a stray.
-fn stray_ack(seg: &Segment, cx: &Context<'_>) -> Decision {
-    if let Some(decision) = redeem(seg, cx) {
+fn stray_ack(seg: &Segment, cx: &Context<'_>, flow: &mut Tcb) -> Decision {
+    if let Some(decision) = redeem(seg, cx, flow) {
         return decision;
     }
     let cookie = cx.check_cookies.then_some(CookieUse::Rejected);
     Decision { cookie, ..turn_away(seg, cx.policy.invalid_ack, Reason::InvalidAck) }
 }
 
-/// Opens a flow if `seg` proves a cookie of ours. Data in it is taken at once; if the third ACK was
-/// lost, the first data segment proves as much.
-pub(super) fn redeem(seg: &Segment, cx: &Context<'_>) -> Option<Decision> {
+/// Opens a flow in `flow` if `seg` proves a cookie of ours. Data in it is taken at once; if the third ACK
+/// was lost, the first data segment proves as much.
+pub(super) fn redeem(seg: &Segment, cx: &Context<'_>, flow: &mut Tcb) -> Option<Decision> {
     let plain_ack = seg.flags.only(Flags::SYN | Flags::RST | Flags::ACK) == Flags::ACK;
     if !cx.check_cookies || !plain_ack {
         return None;
     }
     let (irs, iss) = (seg.seq.sub(1), seg.ack.sub(1));
     let offer = cx.keys.verify(&seg.tuple, irs, iss, seg.options.timestamps, &cx.now)?;
-    let mut tcb = from_offer(irs, iss, &offer, cx);
-    tcb.traits.set(Traits::BY_COOKIE, true);
+    *flow = from_offer(irs, iss, &offer, cx);
+    flow.traits.set(Traits::BY_COOKIE, true);
     if let Some(ts) = seg.options.timestamps.filter(|_| offer.timestamps) {
         // Our TSvals go on from the one the client echoed, whichever node made it (RFC 7323 §5.4).
-        tcb.ts_offset = ts.ecr.wrapping_sub(cx.now.ts_clock);
-        tcb.ts_recent = ts.val;
+        flow.ts_offset = ts.ecr.wrapping_sub(cx.now.ts_clock);
+        flow.ts_recent = ts.val;
     }
-    tcb.establish(seg);
-    let taken = tcb.take(seg, cx);
+    flow.establish(seg);
+    let taken = flow.take(seg, cx);
     Some(Decision {
         verdict: taken.verdict,
         change: match taken.change {
-            Change::Keep | Change::Open(_) => Change::Open(tcb),
-            Change::Update(next) => Change::Open(next),
+            Change::Keep | Change::Open | Change::Update => Change::Open,
             Change::End(end) => Change::End(end),
         },
         event: Some(Event::Established { by_cookie: true, handshake_us: None }),
@@ -166,6 +150,28 @@ pub(super) fn redeem(seg: &Segment, cx: &Context<'_>) -> Option<Decision> {
 }
 
 impl Tcb {
+    /// Gives a SYN this record and its SYN-ACK (RFC 9293 §3.10.7.2).
+    pub(super) fn open(
+        &mut self,
+        seg: &Segment,
+        cx: &Context<'_>,
+        iss: SeqNum,
+        ts_offset: u32,
+    ) -> Decision {
+        *self = from_offer(seg.seq, iss, &offer_of(seg, cx), cx);
+        self.state = State::SynRcvd;
+        self.ts_offset = ts_offset;
+        self.ts_recent = seg.options.timestamps.map_or(0, |ts| ts.val);
+        self.rtt_at_us = cx.now.us as u32;
+        self.rtx_at = cx.now.tick.after(SYN_ACK_WAIT);
+        Decision {
+            verdict: Verdict::Answer(self.syn_ack(cx)),
+            change: Change::Open,
+            event: Some(Event::HalfOpen),
+            cookie: None,
+        }
+    }
+
     /// The SYN-ACK of a stateful handshake.
     pub(super) fn syn_ack(&self, cx: &Context<'_>) -> Reply {
         self.syn_ack_with(self.timestamps(cx), cx)

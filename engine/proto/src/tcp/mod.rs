@@ -1,7 +1,8 @@
 //! TCP: the handshake, the transfer of data, the close.
 //!
-//! Pure: a segment or a timer, the state it meets and the present go in, a [`Decision`] comes out. What
-//! is never done here: looking at a table, reading a clock, touching a frame.
+//! Pure: a segment or a timer, the state it meets and the present go in, a [`Decision`] and the next state
+//! come out, the state in place. What is never done here: looking at a table, reading a clock, touching a
+//! frame.
 //!
 //! | file | knows |
 //! |---|---|

@@ -76,10 +76,10 @@ impl Tcb {
         self.rtx_at = cx.now.tick.after(self.rto());
     }
 
-    /// What the passing of time leads to, called at [`Tcb::deadline`] or earlier. After an update ask
-    /// [`Tcb::next_segment`] for what is to be sent again.
+    /// What the passing of time leads to, called at [`Tcb::deadline`] or earlier; the flow becomes what it is
+    /// afterwards. After an update ask [`Tcb::next_segment`] for what is to be sent again.
     #[must_use]
-    pub fn on_timer(&self, cx: &Context<'_>) -> TimerOutcome {
+    pub fn on_timer(&mut self, cx: &Context<'_>) -> TimerOutcome {
         if !self.deadline(cx.policy).is_due(cx.now.tick) {
             return (None, Change::Keep, None);
         }
@@ -97,21 +97,20 @@ impl Tcb {
     }
 
     /// Sends the SYN-ACK again with back-off, or gives the half-open flow up.
-    fn third_ack_is_late(&self, cx: &Context<'_>) -> TimerOutcome {
+    fn third_ack_is_late(&mut self, cx: &Context<'_>) -> TimerOutcome {
         if self.retries >= cx.policy.syn_ack_retries {
             let end = End::HandshakeTimeout;
             return (None, Change::End(end), Some(Event::HandshakeFailed(end)));
         }
-        let mut next = *self;
-        next.retries = next.retries.saturating_add(1);
-        next.traits.set(Traits::RESENT, true);
-        let wait = SYN_ACK_WAIT.checked_shl(u32::from(next.retries)).unwrap_or(u32::MAX >> 2);
-        next.rtx_at = cx.now.tick.after(wait);
-        (Some(next.syn_ack(cx)), Change::Update(next), None)
+        self.retries = self.retries.saturating_add(1);
+        self.traits.set(Traits::RESENT, true);
+        let wait = SYN_ACK_WAIT.checked_shl(u32::from(self.retries)).unwrap_or(u32::MAX >> 2);
+        self.rtx_at = cx.now.tick.after(wait);
+        (Some(self.syn_ack(cx)), Change::Update, None)
     }
 
     /// A synchronised flow's deadline: retransmission, window probe, or the end of patience.
-    fn peer_is_silent(&self, cx: &Context<'_>) -> TimerOutcome {
+    fn peer_is_silent(&mut self, cx: &Context<'_>) -> TimerOutcome {
         if !(self.traits.has(Traits::TIMED) && self.rtx_at.is_due(cx.now.tick)) {
             let end = if self.state == State::FinWait2 {
                 End::HalfClosedTimeout
@@ -126,15 +125,14 @@ impl Tcb {
         if self.snd_wnd == 0 && self.silence_is_over(cx) {
             return self.give_up(End::IdleTimeout, cx);
         }
-        let mut next = *self;
-        next.retries = next.retries.saturating_add(1);
-        if next.is_stalled(cx) {
-            let probe = next.window_probe(cx);
-            next.start_timer(cx);
-            return (Some(probe), Change::Update(next), None);
+        self.retries = self.retries.saturating_add(1);
+        if self.is_stalled(cx) {
+            let probe = self.window_probe(cx);
+            self.start_timer(cx);
+            return (Some(probe), Change::Update, None);
         }
-        next.go_back(cx);
-        (None, Change::Update(next), None)
+        self.go_back(cx);
+        (None, Change::Update, None)
     }
 
     fn silence_is_over(&self, cx: &Context<'_>) -> bool {
@@ -157,7 +155,7 @@ impl Tcb {
         self.start_timer(cx);
     }
 
-    fn give_up(&self, end: End, cx: &Context<'_>) -> TimerOutcome {
+    fn give_up(&mut self, end: End, cx: &Context<'_>) -> TimerOutcome {
         (self.abort(cx), self.leave(cx, end), Some(Event::Ended(end)))
     }
 }

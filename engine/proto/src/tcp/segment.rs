@@ -7,9 +7,9 @@ use crate::verdict::{Change, Decision, End, Event, Reason, Verdict};
 use crate::wire::{Flags, Segment, SeqNum};
 
 impl Tcb {
-    /// Decides a segment that meets this flow.
+    /// Decides a segment that meets this flow, which becomes what it is afterwards.
     #[must_use]
-    pub fn decide(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
+    pub fn decide(&mut self, seg: &Segment, cx: &Context<'_>) -> Decision {
         match self.state {
             State::Closed => self.decide_spent(seg, cx),
             State::SynRcvd => self.decide_syn_rcvd(seg, cx),
@@ -25,7 +25,7 @@ impl Tcb {
 
     /// A RST is judged by its number alone and a SYN by nothing, whatever other flags they have; then
     /// come timestamp, sequence and acknowledgement, in the order of RFC 7323 §5.3.
-    fn decide_synchronised(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
+    fn decide_synchronised(&mut self, seg: &Segment, cx: &Context<'_>) -> Decision {
         if seg.flags.has(Flags::RST) {
             return self.reset_by_peer(seg, cx);
         }
@@ -48,7 +48,7 @@ impl Tcb {
     }
 
     /// Only the exact number resets (RFC 5961 §3.2).
-    fn reset_by_peer(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
+    fn reset_by_peer(&mut self, seg: &Segment, cx: &Context<'_>) -> Decision {
         if seg.seq == self.rcv_nxt {
             let end = End::ClosedByReset;
             let change = self.leave(cx, end);
@@ -62,7 +62,7 @@ impl Tcb {
 
     /// Old or alien: an ACK tells an honest peer where we are. A keepalive probe, one number before the
     /// window (RFC 9293 §3.8.4), is answered without limit and shows that the peer lives.
-    fn unacceptable(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
+    fn unacceptable(&mut self, seg: &Segment, cx: &Context<'_>) -> Decision {
         let probe = seg.flags.has(Flags::ACK)
             && seg.seq == self.rcv_nxt.sub(1)
             && seg.payload_len <= 1
@@ -70,8 +70,8 @@ impl Tcb {
         if !probe || self.is_old_timestamp(seg) {
             return self.challenge(cx);
         }
-        let next = Self { heard_at: cx.now.tick, ..*self };
-        Decision { change: Change::Update(next), ..keep(Verdict::Answer(next.ack(cx))) }
+        self.heard_at = cx.now.tick;
+        Decision { change: Change::Update, ..keep(Verdict::Answer(self.ack(cx))) }
     }
 
     /// SND.UNA - MAX.SND.WND ≤ SEG.ACK ≤ SND.MAX (RFC 5961 §5.2).
@@ -82,26 +82,25 @@ impl Tcb {
 
     /// Takes in an acceptable segment: its timestamp, acknowledgement, data and FIN; says what is to be
     /// said at once. Further segments that it releases come from [`Tcb::next_segment`].
-    pub(super) fn take(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
-        let mut next = *self;
-        next.note_timestamp(seg);
-        next.note_congestion(seg);
-        next.acknowledged(seg, cx);
-        if next.is_release_acknowledged(cx) {
-            return next.released(seg, cx);
+    pub(super) fn take(&mut self, seg: &Segment, cx: &Context<'_>) -> Decision {
+        self.note_timestamp(seg);
+        self.note_congestion(seg);
+        self.acknowledged(seg, cx);
+        if self.is_release_acknowledged(cx) {
+            return self.released(seg, cx);
         }
-        let must_ack = next.receive(seg, cx);
-        let (verdict, mut next) = match next.next_segment(cx) {
-            Some((reply, after)) => (Verdict::Answer(reply), after),
-            None if must_ack => (Verdict::Answer(next.ack(cx)), next),
-            None => (Verdict::Deliver, next),
+        let must_ack = self.receive(seg, cx);
+        let verdict = match self.next_segment(cx) {
+            Some(reply) => Verdict::Answer(reply),
+            None if must_ack => Verdict::Answer(self.ack(cx)),
+            None => Verdict::Deliver,
         };
-        if !next.traits.has(Traits::TIMED) && next.is_stalled(cx) {
-            next.start_timer(cx);
+        if !self.traits.has(Traits::TIMED) && self.is_stalled(cx) {
+            self.start_timer(cx);
         }
-        let both_closed = next.state == State::TimeWait;
+        let both_closed = self.state == State::TimeWait;
         let event = both_closed.then_some(Event::Ended(End::Closed));
-        Decision { verdict, change: Change::Update(next), event, cookie: None }
+        Decision { verdict, change: Change::Update, event, cookie: None }
     }
 
     /// RFC 7323 §4.3: our ACKs are never delayed, so Last.ACK.sent is RCV.NXT.
@@ -152,15 +151,15 @@ impl Tcb {
     }
 
     /// A segment that meets a spent marker: a new SYN, a newer cookie, or a replay.
-    fn decide_spent(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
+    fn decide_spent(&mut self, seg: &Segment, cx: &Context<'_>) -> Decision {
         if seg.flags.has(Flags::ACK) && self.is_handshake_of(seg) {
             return drop(Reason::CookieReplayed);
         }
-        super::listen(seg, cx)
+        super::listen(seg, cx, self)
     }
 
     /// A cookie that opens a newer connection than this record's, if `seg` proves one.
-    pub(super) fn superseded_by(&self, seg: &Segment, cx: &Context<'_>) -> Option<Decision> {
-        if self.is_handshake_of(seg) { None } else { redeem(seg, cx) }
+    pub(super) fn superseded_by(&mut self, seg: &Segment, cx: &Context<'_>) -> Option<Decision> {
+        if self.is_handshake_of(seg) { None } else { redeem(seg, cx, self) }
     }
 }

@@ -118,7 +118,7 @@ impl Traits {
 }
 
 /// The transmission control block: the protocol state of one flow (RFC 9293 §3.3.1). Small and `Copy`:
-/// decisions take one and return the next.
+/// decisions turn one into the next, in place.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Tcb {
     /// State.

@@ -8,7 +8,7 @@ use crate::wire::{Flags, Segment};
 
 impl Tcb {
     /// Decides a segment that meets a half-open flow.
-    pub(super) fn decide_syn_rcvd(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
+    pub(super) fn decide_syn_rcvd(&mut self, seg: &Segment, cx: &Context<'_>) -> Decision {
         let is_syn = seg.flags.only(Flags::SYN | Flags::ACK | Flags::RST) == Flags::SYN;
         if is_syn && seg.seq == self.irs {
             return self.repeat_syn_ack(seg, cx);
@@ -17,7 +17,7 @@ impl Tcb {
             return self.challenge(cx);
         }
         if !self.is_acceptable(seg) {
-            return match redeem(seg, cx) {
+            return match redeem(seg, cx, self) {
                 Some(newer) => newer,
                 None if seg.flags.has(Flags::RST) => drop(Reason::ResetOutOfWindow),
                 None => self.challenge(cx),
@@ -43,14 +43,13 @@ impl Tcb {
     }
 
     /// The client did not hear our SYN-ACK: the same one again, with its newest timestamp.
-    fn repeat_syn_ack(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
-        let mut next = *self;
-        next.heard_at = cx.now.tick;
-        next.traits.set(Traits::RESENT, true);
+    fn repeat_syn_ack(&mut self, seg: &Segment, cx: &Context<'_>) -> Decision {
+        self.heard_at = cx.now.tick;
+        self.traits.set(Traits::RESENT, true);
         if let Some(ts) = seg.options.timestamps {
-            next.ts_recent = ts.val;
+            self.ts_recent = ts.val;
         }
-        Decision { change: Change::Update(next), ..keep(Verdict::Answer(next.syn_ack(cx))) }
+        Decision { change: Change::Update, ..keep(Verdict::Answer(self.syn_ack(cx))) }
     }
 
     /// Only the exact number frees the record (RFC 5961 §3.2).
@@ -63,8 +62,8 @@ impl Tcb {
     }
 
     /// An ACK that does not acknowledge our SYN exactly: it may prove a cookie, else it is refused.
-    fn wrong_third_ack(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
-        match (redeem(seg, cx), cx.policy.invalid_ack) {
+    fn wrong_third_ack(&mut self, seg: &Segment, cx: &Context<'_>) -> Decision {
+        match (redeem(seg, cx, self), cx.policy.invalid_ack) {
             (Some(newer), _) => newer,
             (None, Refusal::Reset) => keep(Verdict::Answer(reset_for(seg))),
             (None, Refusal::Drop) => drop(Reason::AckUnacceptable),
@@ -72,18 +71,17 @@ impl Tcb {
     }
 
     /// The third ACK: the flow is established, and what else the segment holds is taken at once.
-    fn complete(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
-        let mut next = *self;
-        let once = !next.traits.has(Traits::RESENT);
-        let handshake_us = (cx.now.us as u32).wrapping_sub(next.rtt_at_us);
-        next.establish(seg);
+    fn complete(&mut self, seg: &Segment, cx: &Context<'_>) -> Decision {
+        let (once, repeats) = (!self.traits.has(Traits::RESENT), self.retries);
+        let handshake_us = (cx.now.us as u32).wrapping_sub(self.rtt_at_us);
+        self.establish(seg);
         if once {
-            next.measured(handshake_us);
+            self.measured(handshake_us);
         } else {
-            next.syn_ack_was_repeated(self.retries);
+            self.syn_ack_was_repeated(repeats);
         }
-        next.opened_at = cx.now.tick;
-        let taken = next.take(seg, cx);
+        self.opened_at = cx.now.tick;
+        let taken = self.take(seg, cx);
         let event =
             Event::Established { by_cookie: false, handshake_us: once.then_some(handshake_us) };
         Decision { event: Some(event), ..taken }

@@ -1,7 +1,7 @@
 //! The four-way release: FIN, ACK, FIN, ACK, by either side first or both at once; TIME_WAIT; what
 //! remains of a flow that a cookie opened (RFC 9293 §3.6, §3.10.7.4; RFC 1337; RFC 6191).
 
-use super::listen::{open, syn};
+use super::listen::syn;
 use super::reset::{drop, keep};
 use super::retransmit::TimerOutcome;
 use super::{Admission, Context, State, Tcb, Traits};
@@ -36,7 +36,7 @@ impl Tcb {
     }
 
     /// Our FIN is acknowledged: the state after it, and what the rest of the segment does there.
-    pub(super) fn released(mut self, seg: &Segment, cx: &Context<'_>) -> Decision {
+    pub(super) fn released(&mut self, seg: &Segment, cx: &Context<'_>) -> Decision {
         self.traits.set(Traits::TIMED, false);
         match self.state {
             State::LastAck => {
@@ -60,24 +60,23 @@ impl Tcb {
         let must_ack = self.receive(seg, cx);
         let event = (self.state == State::TimeWait).then_some(Event::Ended(End::Closed));
         let verdict = if must_ack { Verdict::Answer(self.ack(cx)) } else { Verdict::Deliver };
-        Decision { verdict, change: Change::Update(self), event, cookie: None }
+        Decision { verdict, change: Change::Update, event, cookie: None }
     }
 
     /// The flow is over. What a cookie opened stays as a spent marker until the cookie has expired.
-    pub(super) fn leave(&self, cx: &Context<'_>, end: End) -> Change {
+    pub(super) fn leave(&mut self, cx: &Context<'_>, end: End) -> Change {
         let cookie_lives = !self.opened_at.after(COOKIE_LIFE_MS).is_due(cx.now.tick);
         if self.traits.has(Traits::BY_COOKIE) && cookie_lives {
-            let mut spent = *self;
-            spent.state = State::Closed;
-            spent.traits.set(Traits::TIMED, false);
-            return Change::Update(spent);
+            self.state = State::Closed;
+            self.traits.set(Traits::TIMED, false);
+            return Change::Update;
         }
         Change::End(end)
     }
 
     /// Segments in TIME_WAIT: an old FIN is acknowledged again, a RST is ignored (RFC 1337), a new SYN
     /// may take over (RFC 6191), and an ACK that does not fit may prove a newer cookie.
-    pub(super) fn decide_time_wait(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
+    pub(super) fn decide_time_wait(&mut self, seg: &Segment, cx: &Context<'_>) -> Decision {
         if seg.flags.has(Flags::RST) {
             return drop(Reason::ResetInTimeWait);
         }
@@ -93,26 +92,23 @@ impl Tcb {
             return newer;
         }
         if seg.flags.has(Flags::FIN) && seg.end() == self.rcv_nxt && !self.is_old_timestamp(seg) {
-            let next = Self { heard_at: cx.now.tick, ..*self };
-            return Decision {
-                change: Change::Update(next),
-                ..keep(Verdict::Answer(next.ack(cx)))
-            };
+            self.heard_at = cx.now.tick;
+            return Decision { change: Change::Update, ..keep(Verdict::Answer(self.ack(cx))) };
         }
         if fits && seg.is_empty() { keep(Verdict::Deliver) } else { self.challenge(cx) }
     }
 
-    fn syn_in_time_wait(&self, seg: &Segment, cx: &Context<'_>) -> Decision {
+    fn syn_in_time_wait(&mut self, seg: &Segment, cx: &Context<'_>) -> Decision {
         let is_bare = seg.flags.only(Flags::SYN | Flags::ACK | Flags::FIN) == Flags::SYN;
         if !is_bare || !self.yields_to(seg) {
             return self.challenge(cx);
         }
         if cx.admission != Admission::Stateful {
-            return syn(seg, cx); // by cookie: changes nothing here
+            return syn(seg, cx, self); // by cookie: changes nothing here
         }
         let (isn, ts_offset) = cx.isn.isn(&seg.tuple, &cx.now);
         let floor = self.snd_max.add(ISN_GAP);
-        open(seg, cx, isn.max(floor), ts_offset)
+        self.open(seg, cx, isn.max(floor), ts_offset)
     }
 
     /// RFC 6191 §2: whether a SYN is surely newer than this connection.

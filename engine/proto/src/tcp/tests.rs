@@ -67,10 +67,37 @@ fn data(seg: Segment, payload_len: u16) -> Segment {
     Segment { payload_len, ..seg }
 }
 
+/// What is decided about a segment that meets `tcb`, and the state after it.
+fn meet(tcb: &Tcb, seg: &Segment, cx: &Context<'_>) -> (Decision, Tcb) {
+    let mut next = *tcb;
+    let decision = next.decide(seg, cx);
+    assert!(decision.change != Change::Keep || next == *tcb, "what is kept is not written to");
+    (decision, next)
+}
+
+/// The decision alone.
+fn decide(tcb: &Tcb, seg: &Segment, cx: &Context<'_>) -> Decision {
+    meet(tcb, seg, cx).0
+}
+
+/// What is decided about a segment without a flow, and what it opens.
+fn arrive(seg: &Segment, cx: &Context<'_>) -> (Decision, Tcb) {
+    let mut flow = Tcb::default();
+    let decision = super::listen(seg, cx, &mut flow);
+    assert!(decision.change != Change::Keep || flow == Tcb::default());
+    (decision, flow)
+}
+
+/// The decision alone.
+fn listen(seg: &Segment, cx: &Context<'_>) -> Decision {
+    arrive(seg, cx).0
+}
+
 /// The flow after `seg`.
 fn step(tcb: &Tcb, seg: &Segment, cx: &Context<'_>) -> Tcb {
-    match tcb.decide(seg, cx).change {
-        Change::Open(next) | Change::Update(next) => next,
+    let (decision, next) = meet(tcb, seg, cx);
+    match decision.change {
+        Change::Open | Change::Update => next,
         Change::Keep | Change::End(_) => *tcb,
     }
 }
@@ -78,10 +105,8 @@ fn step(tcb: &Tcb, seg: &Segment, cx: &Context<'_>) -> Tcb {
 /// A flow in `state`, brought there by segments alone.
 fn flow(state: State, fixture: &Fixture) -> Tcb {
     let cx = fixture.at(10);
-    let Change::Open(half_open) = listen(&segment(Flags::SYN, SeqNum(IRS), SeqNum(0)), &cx).change
-    else {
-        panic!("a SYN opens");
-    };
+    let (opened, half_open) = arrive(&segment(Flags::SYN, SeqNum(IRS), SeqNum(0)), &cx);
+    assert_eq!(opened.change, Change::Open);
     let una = half_open.iss.add(1);
     let ack = |seq: u32, ack| segment(Flags::ACK, SeqNum(IRS + 1 + seq), ack);
     let fin = |seq: u32, ack| segment(Flags::ACK | Flags::FIN, SeqNum(IRS + 1 + seq), ack);
@@ -115,9 +140,8 @@ struct Talk<'f> {
 impl<'f> Talk<'f> {
     /// A flow that `syn` opened, and the SYN-ACK.
     fn half_open(fixture: &'f Fixture, syn: &Segment) -> (Self, Reply) {
-        let decision = listen(syn, &fixture.at(0));
-        let (Change::Open(tcb), Verdict::Answer(reply)) = (decision.change, decision.verdict)
-        else {
+        let (decision, tcb) = arrive(syn, &fixture.at(0));
+        let (Change::Open, Verdict::Answer(reply)) = (decision.change, decision.verdict) else {
             panic!("a SYN opens: {decision:?}");
         };
         (Self { fixture, tcb, ms: 0 }, reply)
@@ -143,12 +167,12 @@ impl<'f> Talk<'f> {
 
     /// What `seg` draws, at once and released by it.
     fn hear(&mut self, seg: &Segment) -> Vec<Reply> {
-        let decision = self.tcb.decide(seg, &self.fixture.at(self.ms));
+        let (decision, next) = meet(&self.tcb, seg, &self.fixture.at(self.ms));
         let said = match decision.verdict {
             Verdict::Answer(reply) => Some(reply),
             Verdict::Deliver | Verdict::Reflect | Verdict::Drop(_) => None,
         };
-        self.become_of(decision.change);
+        self.become_of(decision.change, next);
         said.into_iter().chain(self.say()).collect()
     }
 
@@ -157,8 +181,9 @@ impl<'f> Talk<'f> {
         let mut said = Vec::new();
         for _ in 0..ms {
             self.ms += 1;
-            let (reply, change, _) = self.tcb.on_timer(&self.fixture.at(self.ms));
-            self.become_of(change);
+            let mut next = self.tcb;
+            let (reply, change, _) = next.on_timer(&self.fixture.at(self.ms));
+            self.become_of(change, next);
             said.extend(reply.into_iter().chain(self.say()).map(|reply| (self.ms, reply)));
         }
         said
@@ -167,17 +192,19 @@ impl<'f> Talk<'f> {
     fn say(&mut self) -> Vec<Reply> {
         let cx = self.fixture.at(self.ms);
         let mut said = Vec::new();
-        while let Some((reply, next)) = self.tcb.next_segment(&cx) {
+        loop {
+            let promised = self.tcb.has_segment(&cx);
+            let reply = self.tcb.next_segment(&cx);
+            assert_eq!(reply.is_some(), promised);
+            let Some(reply) = reply else { return said };
             said.push(reply);
-            self.tcb = next;
         }
-        said
     }
 
-    fn become_of(&mut self, change: Change) {
+    fn become_of(&mut self, change: Change, next: Tcb) {
         match change {
-            Change::Keep => {}
-            Change::Open(next) | Change::Update(next) => self.tcb = next,
+            Change::Keep => assert_eq!(self.tcb, next),
+            Change::Open | Change::Update => self.tcb = next,
             Change::End(_) => self.tcb = Tcb::default(),
         }
     }
@@ -222,7 +249,8 @@ fn kinds(tcb: &Tcb) -> [(&'static str, Segment); 17] {
     ]
 }
 
-fn describe(decision: &Decision) -> String {
+/// The decision, and the state after it.
+fn describe(decision: &Decision, next: &Tcb) -> String {
     let mut line = match decision.verdict {
         Verdict::Answer(reply) if reply.limited => std::format!("{:?} limited", reply.flags),
         Verdict::Answer(reply) if reply.payload_len > 0 => {
@@ -235,8 +263,8 @@ fn describe(decision: &Decision) -> String {
     };
     let _ = match decision.change {
         Change::Keep => Ok(()),
-        Change::Open(next) => write!(line, " -> new {}", next.state.name()),
-        Change::Update(next) => write!(line, " -> {}", next.state.name()),
+        Change::Open => write!(line, " -> new {}", next.state.name()),
+        Change::Update => write!(line, " -> {}", next.state.name()),
         Change::End(end) => write!(line, " -> ended {}", end.name()),
     };
     line
@@ -251,8 +279,8 @@ fn every_state_meets_every_kind_of_segment() {
         assert_eq!(tcb.state, state);
         let _ = writeln!(table, "{}", state.name());
         for (kind, seg) in kinds(&tcb) {
-            let decision = tcb.decide(&seg, &fixture.at(20));
-            let _ = writeln!(table, "  {kind:<20} {}", describe(&decision));
+            let (decision, next) = meet(&tcb, &seg, &fixture.at(20));
+            let _ = writeln!(table, "  {kind:<20} {}", describe(&decision, &next));
         }
     }
     insta::assert_snapshot!(table);
@@ -265,7 +293,7 @@ fn no_reset_is_answered_by_a_reset() {
     for state in State::ALL {
         let tcb = flow(state, &fixture);
         for (kind, seg) in kinds(&tcb) {
-            let verdict = tcb.decide(&seg, &fixture.at(20)).verdict;
+            let verdict = decide(&tcb, &seg, &fixture.at(20)).verdict;
             if let (true, Verdict::Answer(reply)) = (seg.flags.has(Flags::RST), verdict) {
                 assert!(!reply.flags.has(Flags::RST), "{kind} in {}", state.name());
             }

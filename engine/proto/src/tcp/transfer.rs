@@ -145,30 +145,40 @@ impl Tcb {
         self.traits.set(Traits::TIMED, false);
     }
 
-    /// The next segment that may be sent now, and the state after it; `None` when there is none. Call it
-    /// until then, within a budget: one acknowledgement may release several.
+    /// Whether [`Tcb::next_segment`] has one: to be asked first where there may be no buffer for it.
     #[must_use]
-    pub fn next_segment(&self, cx: &Context<'_>) -> Option<(Reply, Self)> {
+    #[inline]
+    pub fn has_segment(&self, cx: &Context<'_>) -> bool {
+        self.has_turn() && (self.traits.has(Traits::RESEND) || self.next_piece(cx).is_some())
+    }
+
+    /// The next segment that may be sent now, which the flow then has sent; `None` when there is none. Call
+    /// it until then, within a budget: one acknowledgement may release several.
+    #[must_use]
+    pub fn next_segment(&mut self, cx: &Context<'_>) -> Option<Reply> {
         if !self.has_turn() {
             return None;
         }
-        let mut next = *self;
-        if next.traits.has(Traits::RESEND) {
-            next.traits.set(Traits::RESEND, false);
-            let len = next.unsent_from(next.snd_una, cx).min(next.mss_bytes());
-            let reply = next.stream_segment(next.snd_una, len, cx);
-            next.traits.set(Traits::RESENT, true);
-            next.start_timer(cx);
-            return Some((reply, next));
+        if self.traits.has(Traits::RESEND) {
+            self.traits.set(Traits::RESEND, false);
+            let len = self.unsent_from(self.snd_una, cx).min(self.mss_bytes());
+            let reply = self.stream_segment(self.snd_una, len, cx);
+            self.traits.set(Traits::RESENT, true);
+            self.start_timer(cx);
+            return Some(reply);
         }
-        let len = next.sendable(cx);
-        let fin_due = next.snd_nxt.add(len) == next.fin_seq(cx);
-        if len == 0 && !fin_due {
-            return None;
-        }
-        let reply = next.stream_segment(next.snd_nxt, len, cx);
-        next.sent(len, fin_due, cx);
-        Some((reply, next))
+        let (len, fin_due) = self.next_piece(cx)?;
+        let reply = self.stream_segment(self.snd_nxt, len, cx);
+        self.sent(len, fin_due, cx);
+        Some(reply)
+    }
+
+    /// How much of the answer may go from `snd_nxt` on, and whether our FIN goes with it.
+    #[inline]
+    fn next_piece(&self, cx: &Context<'_>) -> Option<(u32, bool)> {
+        let len = self.sendable(cx);
+        let fin_due = self.snd_nxt.add(len) == self.fin_seq(cx);
+        (len > 0 || fin_due).then_some((len, fin_due))
     }
 
     /// Octets of the answer from `from` on.

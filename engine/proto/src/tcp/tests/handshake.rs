@@ -75,12 +75,10 @@ fn the_clients_scale_holds_from_the_third_ack_on() {
             let reply = syn_ack(&fixture, &Segment { options, ..syn() });
             let third = segment(Flags::ACK, SeqNum(IRS + 1), reply.seq.add(1));
             let third = Segment { window: 500, ..third };
-            let decision = match listen(&Segment { options, ..syn() }, &fixture.at(0)).change {
-                Change::Open(half_open) => half_open.decide(&third, &fixture.at(1)),
-                Change::Keep | Change::Update(_) | Change::End(_) => listen(&third, &fixture.at(1)),
-            };
-            let (Change::Open(tcb) | Change::Update(tcb)) = decision.change else {
-                panic!("established: {decision:?}");
+            let (opened, half_open) = arrive(&Segment { options, ..syn() }, &fixture.at(0));
+            let (_, tcb) = match opened.change {
+                Change::Open => meet(&half_open, &third, &fixture.at(1)),
+                Change::Keep | Change::Update | Change::End(_) => arrive(&third, &fixture.at(1)),
             };
             assert_eq!((tcb.state, tcb.snd_wnd), (State::Established, scaled), "{offered:?}");
         }
@@ -163,7 +161,7 @@ fn only_the_exact_third_ack_opens() {
     let fixture = Fixture::new();
     let (talk, _) = Talk::half_open(&fixture, &Segment { options: linux(), ..syn() });
     let third = talk.ack(0);
-    let decide = |seg: Segment| talk.tcb.decide(&seg, &fixture.at(1));
+    let decide = |seg: Segment| decide(&talk.tcb, &seg, &fixture.at(1));
     for ack in [third.ack.sub(1), third.ack.add(1), third.ack.add(1 << 31)] {
         let decision = decide(Segment { ack, ..third });
         assert_eq!(decision.verdict, Verdict::Drop(Reason::AckUnacceptable));
@@ -213,7 +211,7 @@ fn data_opens_when_the_third_ack_is_missing() {
 fn another_syn_ends_a_half_open_flow_only_in_its_window() {
     let fixture = Fixture::new();
     let (talk, _) = Talk::half_open(&fixture, &syn());
-    let decide = |seq| talk.tcb.decide(&Segment { seq, ..syn() }, &fixture.at(1));
+    let decide = |seq| decide(&talk.tcb, &Segment { seq, ..syn() }, &fixture.at(1));
     for inside in [talk.tcb.rcv_nxt, talk.tcb.rcv_nxt.add(60_000)] {
         assert_eq!(decide(inside).change, Change::End(End::Replaced));
     }
@@ -236,9 +234,9 @@ fn a_cookie_opens_the_same_flow() {
         let third = segment(Flags::ACK, SeqNum(IRS + 1), reply.seq.add(1));
         let third =
             Segment { options: Options { timestamps: stamps, ..Options::default() }, ..third };
-        let decision = listen(&third, &cookies.at(5));
+        let (decision, tcb) = arrive(&third, &cookies.at(5));
         assert_eq!(decision.cookie, Some(CookieUse::Accepted));
-        let Change::Open(tcb) = decision.change else { panic!("opens: {decision:?}") };
+        assert_eq!(decision.change, Change::Open);
         let traits = Traits(tcb.traits.0 & !Traits::BY_COOKIE.0);
         assert_eq!((tcb.state, traits), (State::Established, stateful.traits));
         assert_eq!((tcb.snd_shift, tcb.rcv_shift), (stateful.snd_shift, stateful.rcv_shift));
@@ -259,15 +257,12 @@ fn timestamps_that_were_not_agreed_on_are_ignored() {
     for fixture in [Fixture::new(), by_cookie()] {
         let reply = syn_ack(&fixture, &syn());
         let third = stamped(segment(Flags::ACK, SeqNum(IRS + 1), reply.seq.add(1)));
-        let decision = match listen(&syn(), &fixture.at(0)).change {
-            Change::Open(half_open) => half_open.decide(&third, &fixture.at(1)),
-            Change::Keep | Change::Update(_) | Change::End(_) => listen(&third, &fixture.at(1)),
+        let (opened, half_open) = arrive(&syn(), &fixture.at(0));
+        let (_, tcb) = match opened.change {
+            Change::Open => meet(&half_open, &third, &fixture.at(1)),
+            Change::Keep | Change::Update | Change::End(_) => arrive(&third, &fixture.at(1)),
         };
-        let (Change::Open(tcb) | Change::Update(tcb)) = decision.change else {
-            panic!("established: {decision:?}");
-        };
-        assert_eq!((tcb.ts_recent, tcb.traits.has(Traits::TIMESTAMPS)), (0, false));
-        let Verdict::Answer(answer) = tcb.decide(&data(third, 5), &fixture.at(2)).verdict else {
+        let Verdict::Answer(answer) = decide(&tcb, &data(third, 5), &fixture.at(2)).verdict else {
             panic!("the answer");
         };
         assert_eq!((answer.payload_len, answer.options.timestamps), (100, None));

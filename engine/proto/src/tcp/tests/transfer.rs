@@ -287,7 +287,7 @@ fn nothing_is_taken_behind_a_fin() {
     for state in [State::CloseWait, State::Closing, State::LastAck] {
         let tcb = flow(state, &fixture);
         let more = data(segment(Flags::ACK | Flags::FIN, tcb.rcv_nxt, tcb.snd_una), 5);
-        let decision = tcb.decide(&more, &fixture.at(20));
+        let decision = decide(&tcb, &more, &fixture.at(20));
         let Verdict::Answer(reply) = decision.verdict else { panic!("an ACK: {decision:?}") };
         assert_eq!(reply.ack, tcb.rcv_nxt, "{}", state.name());
     }
@@ -348,12 +348,12 @@ fn timestamps_are_demanded_or_ignored_as_agreed() {
     let fixture = Fixture::new();
     let talk = Talk::established(&fixture, linux());
     let bare = Segment { options: Options::default(), ..data(talk.ack(0), 5) };
-    let decision = talk.tcb.decide(&bare, &fixture.at(1));
+    let decision = decide(&talk.tcb, &bare, &fixture.at(1));
     assert_eq!(decision.verdict, Verdict::Drop(Reason::TimestampMissing));
     assert_eq!(decision.change, Change::Keep);
     let rst = Segment { flags: Flags::RST, payload_len: 0, ..bare };
     let end = Change::End(End::ClosedByReset);
-    assert_eq!(talk.tcb.decide(&rst, &fixture.at(1)).change, end);
+    assert_eq!(decide(&talk.tcb, &rst, &fixture.at(1)).change, end);
     let mut talk = Talk::established(&fixture, Options::default());
     let stamped = Segment { options: linux(), ..data(talk.ack(0), 5) };
     let replies = talk.hear(&stamped);
@@ -372,7 +372,7 @@ fn acks_too_old_or_of_the_unsent_are_not_believed() {
         [(oldest, true), (oldest.sub(1), false), (newest, true), (newest.add(1), false)]
     {
         let seg = data(Segment { ack, ..talk.ack(0) }, 5);
-        let decision = talk.tcb.decide(&seg, &fixture.at(1));
+        let decision = decide(&talk.tcb, &seg, &fixture.at(1));
         let challenged = matches!(decision.verdict, Verdict::Answer(reply) if reply.limited);
         assert_eq!(
             (challenged, decision.change == Change::Keep),
