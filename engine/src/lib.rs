@@ -9,6 +9,7 @@ pub mod control;
 pub mod engine;
 pub mod flow;
 pub mod port;
+pub mod service;
 pub mod stats;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;

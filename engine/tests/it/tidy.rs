@@ -12,6 +12,7 @@ const ENGINE_FLOORS: &[&[&str]] = &[
     &["stats", "port"],
     &["flow"],
     &["config"],
+    &["service"],
     &["worker"],
     &["control"],
     &["engine"],
