@@ -13,6 +13,7 @@ const ENGINE_FLOORS: &[&[&str]] = &[
     &["flow"],
     &["config"],
     &["service"],
+    &["health"],
     &["worker"],
     &["control"],
     &["engine"],
