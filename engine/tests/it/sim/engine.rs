@@ -1,5 +1,7 @@
-//! The engine under test: a worker on a memory port, as the simulated network sees it.
+//! The engine under test: workers on memory ports, as the simulated network sees them. Between them and the
+//! network stand a switch, which knows each port by its MAC, and each port's RSS.
 
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +20,7 @@ use super::network::Weather;
 use super::reference::answer;
 use super::rng::Rng;
 use super::server::Server;
-use super::world::{MTU, SERVER_MAC, World};
+use super::world::{MTU, World, net, server_mac};
 
 /// When SYNs are answered by cookie.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -40,6 +42,15 @@ pub(crate) struct Setup {
     pub(crate) offloads: bool,
     /// The port's VLAN; the clients know nothing of it, the switch tags.
     pub(crate) vlan: u16,
+    pub(crate) mtu: u16,
+    /// Each worker has a queue of each port.
+    pub(crate) workers: usize,
+    /// Each port has a service of its own.
+    pub(crate) ports: usize,
+    /// The secret comes from a file, and may be older than the process.
+    pub(crate) shared: bool,
+    /// The epochs from this one on have another secret.
+    pub(crate) next_secret_from: Option<u32>,
     pub(crate) buffers: usize,
     pub(crate) ring: usize,
     /// The engine has run for so many milliseconds when the world begins, and Unix time is this.
@@ -55,6 +66,11 @@ impl Setup {
         answer: 2000,
         offloads: false,
         vlan: 0,
+        mtu: MTU,
+        workers: 1,
+        ports: 1,
+        shared: false,
+        next_secret_from: None,
         buffers: 2048,
         ring: 1024,
         uptime_ms: 5000,
@@ -68,89 +84,130 @@ impl Default for Setup {
     }
 }
 
-/// The engine, and the other end of its port.
+/// The engine, and the other end of its ports.
 pub(crate) struct Engine {
     setup: Setup,
-    worker: Worker<MemoryQueue>,
-    wire: Wire,
+    workers: Vec<Worker<MemoryQueue>>,
+    wires: Vec<Wire>,
+    /// What the ports' hashes are keyed with.
+    rss: u64,
     given: u64,
     taken: u64,
 }
 
 /// A world whose server is an engine that is set up so.
 pub(crate) fn world(seed: u64, weather: Weather, setup: &Setup) -> World<Engine> {
-    World::new(seed, weather, answer(setup.answer), Engine::new(seed, setup))
+    let engine = Engine::new(seed, 0, setup);
+    let mut world = World::new(seed, weather, answer(setup.answer), engine);
+    world.monitor.facts.macs = (0..setup.ports).map(server_mac).collect();
+    world.monitor.facts.mtu = setup.mtu;
+    world
 }
 
 fn plan(setup: &Setup) -> Plan {
-    let cookies = format!("{:?}", setup.cookies).to_lowercase();
+    let ports: String = (0..setup.ports).map(|port| port_and_service(setup, port)).collect();
     let text = format!(
         r#"
         [engine]
-        cores = [1]
-        [[port]]
-        name = "wan"
-        device = "net_null0"
-        addresses = ["10.10.0.2/16", "fd00:10::2/64"]
-        mtu = {MTU}
-        vlan = {vlan}
+        cores = {cores:?}
         [flow_table]
         capacity = {capacity}
         [handshake]
         cookies = "{cookies}"
         half_open_limit = {limit}
-        [[service]]
-        name = "hello"
-        listen = ["10.10.0.11:80", "[fd00:10::11]:80"]
-        port = "wan"
-        kind = "respond"
-        response = "{answer}"
+        {ports}
         "#,
-        vlan = setup.vlan,
+        cores = (0..setup.workers).collect::<Vec<_>>(),
         capacity = setup.capacity,
+        cookies = format!("{:?}", setup.cookies).to_lowercase(),
         limit = setup.half_open_limit,
-        answer = String::from_utf8(answer(setup.answer)).unwrap(),
     );
     Plan::parse(&text, Path::new("sim.toml")).unwrap_or_else(|error| panic!("{error}"))
 }
 
+fn port_and_service(setup: &Setup, port: usize) -> String {
+    format!(
+        r#"
+        [[port]]
+        name = "port{port}"
+        device = "net_null{port}"
+        addresses = ["10.{net}.0.2/16", "fd00:{net}::2/64"]
+        mtu = {mtu}
+        vlan = {vlan}
+        [[service]]
+        name = "hello{port}"
+        listen = ["10.{net}.0.11:80", "[fd00:{net}::11]:80"]
+        port = "port{port}"
+        kind = "respond"
+        response = "{answer}"
+        "#,
+        net = net(port),
+        mtu = setup.mtu,
+        vlan = setup.vlan,
+        answer = String::from_utf8(answer(setup.answer)).unwrap(),
+    )
+}
+
+fn keyring(setup: &Setup, now: &Now) -> Keyring {
+    let secret = Secret::from_bytes([0x5a; 32]);
+    let mut cookies = Keys::new(&secret);
+    if let Some(from) = setup.next_secret_from {
+        cookies.rotate(&Secret::from_bytes([0xa5; 32]), from, now.epoch).expect("in the future");
+    }
+    Keyring { cookies, shared: setup.shared, isn: IsnKey::new(&secret) }
+}
+
+fn seeds(rng: &mut Rng) -> Seeds {
+    Seeds::from_bytes([(); 3].map(|()| [(); 32].map(|()| rng.next() as u8)))
+}
+
 impl Engine {
-    fn new(seed: u64, setup: &Setup) -> Self {
-        let (mac, mtu) = (Mac(SERVER_MAC), MTU);
-        let (buffers, ring) = (setup.buffers, setup.ring);
-        let tx_checksums = TxChecksums { ip: setup.offloads, l4: setup.offloads };
-        let options = memory::Options { mac, mtu, queues: 1, buffers, ring, tx_checksums };
-        let (mut port, wire) = memory::new("wan", &options);
-        let secret = Secret::from_bytes([0x5a; 32]);
-        let keyring =
-            Keyring { cookies: Keys::new(&secret), shared: false, isn: IsnKey::new(&secret) };
-        let view = View::new(&plan(setup), &[Station { mac, mtu }], keyring);
-        let board = Arc::new(Board::new(view.port_count(), view.service_count()));
-        let queues = port.start().unwrap().into_iter().map(Some).collect();
-        let now = present(setup, 0);
-        let worker = Worker::new(
-            Arc::new(view),
-            queues,
-            setup.capacity as u32,
-            board,
-            LastIssued::default(),
-            seeds(&mut Rng::new(!seed)),
-            now,
-        );
-        Self { setup: *setup, worker, wire, given: 0, taken: 0 }
+    /// An engine that starts at `now`.
+    pub(crate) fn new(seed: u64, now: u64, setup: &Setup) -> Self {
+        let now = present(setup, now);
+        let (mut ports, wires): (Vec<_>, Vec<_>) =
+            (0..setup.ports).map(|port| memory::new("a port", &options(setup, port))).unzip();
+        let stations: Vec<_> =
+            ports.iter().map(|port| Station { mac: port.mac(), mtu: port.mtu() }).collect();
+        let view = Arc::new(View::new(&plan(setup), &stations, keyring(setup, &now)));
+        let mut queues: Vec<_> =
+            ports.iter_mut().map(|port| port.start().unwrap().into_iter()).collect();
+        let (issued, mut rng) = (LastIssued::default(), Rng::new(!seed));
+        let worker = |_| {
+            Worker::new(
+                Arc::clone(&view),
+                queues.iter_mut().map(Iterator::next).collect(),
+                setup.capacity as u32,
+                Arc::new(Board::new(view.port_count(), view.service_count())),
+                issued.clone(),
+                seeds(&mut rng),
+                now,
+            )
+        };
+        let workers = (0..setup.workers).map(worker).collect();
+        Self { setup: *setup, workers, wires, rss: seed, given: 0, taken: 0 }
     }
 
-    fn stats(&self) -> WorkerSnapshot {
-        self.worker.stats()
+    /// From now on the ports' hashes lead elsewhere, as after a change of RSS.
+    pub(crate) const fn reshuffle(&mut self) {
+        self.rss += 1;
+    }
+
+    /// How many flows each worker has opened.
+    pub(crate) fn shares(&self) -> Vec<u64> {
+        let completed = |stats: WorkerSnapshot| -> u64 {
+            stats.services.iter().map(|one| one.counter(ServiceCounter::Completed)).sum()
+        };
+        self.workers.iter().map(|worker| completed(worker.stats())).collect()
     }
 
     /// Handshakes that were completed, ever.
     pub(crate) fn established(&self) -> u64 {
-        self.stats().services[0].counter(ServiceCounter::Completed)
+        self.shares().iter().sum()
     }
 
     pub(crate) fn half_open(&self) -> usize {
-        self.worker.flows(State::SynRcvd) as usize
+        self.workers.iter().map(|worker| worker.flows(State::SynRcvd) as usize).sum()
     }
 
     pub(crate) const fn capacity(&self) -> usize {
@@ -159,47 +216,79 @@ impl Engine {
 
     /// Takes no new connections from `now` on; what is left in `ms` is reset.
     pub(crate) fn drain(&mut self, now: u64, ms: u32) {
-        self.worker.drain(present(&self.setup, now).tick, ms);
+        let now = present(&self.setup, now).tick;
+        self.workers.iter_mut().for_each(|worker| worker.drain(now, ms));
     }
 
     /// Whether a drain would be over.
     pub(crate) fn is_idle(&self) -> bool {
-        self.worker.is_idle()
+        self.workers.iter().all(Worker::is_idle)
     }
 
     fn give(&mut self, frame: &[u8]) {
-        let word = match frame::read(frame) {
+        let packet = frame::read(frame);
+        let word = match &packet {
             _ if !self.setup.offloads => Checked::Unknown,
             Ok(_) => Checked::Good,
             Err(_) => Checked::Bad,
         };
+        let queue = packet.map_or(0, |packet| {
+            let mut hasher = DefaultHasher::new();
+            (packet.src, packet.dst, self.rss).hash(&mut hasher);
+            hasher.finish() as usize % self.setup.workers
+        });
         let checksums = RxChecksums { ip: word, l4: word };
         let mut tagged = frame.to_vec();
         if self.setup.vlan > 0 && frame.len() >= 12 {
             let [high, low] = (self.setup.vlan | 0x6000).to_be_bytes();
             tagged.splice(12..12, [0x81, 0x00, high, low]);
         }
-        self.given += u64::from(self.wire.send_checked(0, &tagged, checksums));
+        for (port, wire) in self.wires.iter().enumerate() {
+            if self.leads_to(frame, port) {
+                self.given += u64::from(wire.send_checked(queue, &tagged, checksums));
+            }
+        }
+    }
+
+    /// A switch sends what it knows no port for to all of them.
+    fn leads_to(&self, frame: &[u8], port: usize) -> bool {
+        let is = |port| frame.get(..6) == Some(&server_mac(port));
+        is(port) || !(0..self.setup.ports).any(is)
     }
 
     fn take(&mut self, out: &mut Vec<Vec<u8>>) {
-        while let Some(frame) = self.wire.receive(0) {
-            self.taken += 1;
-            let mut bytes = frame.bytes().to_vec();
-            if self.setup.vlan > 0 {
-                let tag: Vec<u8> = bytes.drain(12..16).collect();
-                assert_eq!(
-                    (&tag[..2], u16::from_be_bytes([tag[2], tag[3]]) & 0xfff),
-                    (&[0x81, 0][..], self.setup.vlan)
-                );
+        for wire in &self.wires {
+            for queue in 0..self.setup.workers {
+                while let Some(frame) = wire.receive(queue) {
+                    self.taken += 1;
+                    out.push(self.untag(frame.bytes()));
+                }
             }
-            out.push(bytes);
         }
+    }
+
+    fn untag(&self, frame: &[u8]) -> Vec<u8> {
+        let mut bytes = frame.to_vec();
+        if self.setup.vlan > 0 {
+            let tag: Vec<u8> = bytes.drain(12..16).collect();
+            assert_eq!(
+                (&tag[..2], u16::from_be_bytes([tag[2], tag[3]]) & 0xfff),
+                (&[0x81, 0x00][..], self.setup.vlan)
+            );
+        }
+        bytes
     }
 }
 
-fn seeds(rng: &mut Rng) -> Seeds {
-    Seeds::from_bytes([(); 3].map(|()| [(); 32].map(|()| rng.next() as u8)))
+fn options(setup: &Setup, port: usize) -> memory::Options {
+    memory::Options {
+        mac: Mac(server_mac(port)),
+        mtu: setup.mtu,
+        queues: setup.workers,
+        buffers: setup.buffers,
+        ring: setup.ring,
+        tx_checksums: TxChecksums { ip: setup.offloads, l4: setup.offloads },
+    }
 }
 
 fn present(setup: &Setup, now: u64) -> Now {
@@ -213,7 +302,8 @@ impl Server for Engine {
         }
         let mut out = Vec::new();
         loop {
-            let received = self.worker.turn(present(&self.setup, now));
+            let now = present(&self.setup, now);
+            let received: usize = self.workers.iter_mut().map(|worker| worker.turn(now)).sum();
             self.take(&mut out);
             if received == 0 {
                 return out;
@@ -222,39 +312,53 @@ impl Server for Engine {
     }
 
     fn flows(&self) -> usize {
-        self.worker.records() as usize
+        self.workers.iter().map(|worker| worker.records() as usize).sum()
     }
 
     /// No buffer is lost, verdicts add up to the frames, and flows to their ends.
     fn audit(&mut self) -> Vec<String> {
-        let stats = self.stats();
-        let count = |counter| stats.counter(counter);
-        let sum =
-            |counters: &[Counter]| counters.iter().map(|&counter| count(counter)).sum::<u64>();
-        let service = &stats.services[0];
-        let verdicts =
-            [Counter::Answered, Counter::Reflected, Counter::Delivered, Counter::Dropped];
-        let books = [
-            ("buffers", self.wire.total_buffers() as u64, self.wire.free_buffers() as u64),
-            ("frames in", self.given, count(Counter::Received)),
-            ("frames out", self.taken, count(Counter::Sent)),
-            ("verdicts", count(Counter::Received), sum(&verdicts)),
-            (
-                "sent",
-                sum(&[Counter::Sent, Counter::Refused]),
-                sum(&[Counter::Answered, Counter::Reflected, Counter::Generated]),
-            ),
-            ("drops", sum(&[Counter::Dropped, Counter::Refused]), stats.drops.iter().sum()),
-            (
-                "handshakes",
-                service.counter(ServiceCounter::Started),
-                service.counter(ServiceCounter::Completed) + service.failed.iter().sum::<u64>(),
-            ),
-            ("ends", service.counter(ServiceCounter::Completed), service.ended.iter().sum()),
-        ];
-        let wrong = books.iter().filter(|(_, left, right)| left != right);
-        wrong
-            .map(|(what, left, right)| format!("{what}: {left} is not {right}: {stats:?}"))
-            .collect()
+        let (mut received, mut sent, mut faults) = (0, 0, Vec::new());
+        for worker in &self.workers {
+            let stats = worker.stats();
+            received += stats.counter(Counter::Received);
+            sent += stats.counter(Counter::Sent);
+            for (what, left, right) in books(&stats) {
+                let wrong = left != right;
+                faults.extend(wrong.then(|| format!("{what}: {left} is not {right}: {stats:?}")));
+            }
+        }
+        let buffers = |count: fn(&Wire) -> usize| self.wires.iter().map(count).sum::<usize>();
+        let (total, free) = (buffers(Wire::total_buffers), buffers(Wire::free_buffers));
+        faults.extend((total != free).then(|| format!("{free} of {total} buffers are free")));
+        let (passed, counted) = ((self.given, self.taken), (received, sent));
+        let wrong = passed != counted;
+        faults.extend(wrong.then(|| format!("frames: {passed:?}, but counted {counted:?}")));
+        faults
     }
+}
+
+/// What must be equal in one worker's counts.
+fn books(stats: &WorkerSnapshot) -> Vec<(&'static str, u64, u64)> {
+    let count = |counter| stats.counter(counter);
+    let sum = |counters: &[Counter]| counters.iter().map(|&counter| count(counter)).sum::<u64>();
+    let verdicts = [Counter::Answered, Counter::Reflected, Counter::Delivered, Counter::Dropped];
+    let mut books = vec![
+        ("verdicts", count(Counter::Received), sum(&verdicts)),
+        (
+            "sent",
+            sum(&[Counter::Sent, Counter::Refused]),
+            sum(&[Counter::Answered, Counter::Reflected, Counter::Generated]),
+        ),
+        ("drops", sum(&[Counter::Dropped, Counter::Refused]), stats.drops.iter().sum()),
+    ];
+    for service in &stats.services {
+        let completed = service.counter(ServiceCounter::Completed);
+        books.push((
+            "handshakes",
+            service.counter(ServiceCounter::Started),
+            completed + service.failed.iter().sum::<u64>(),
+        ));
+        books.push(("ends", completed, service.ended.iter().sum()));
+    }
+    books
 }

@@ -30,7 +30,7 @@ impl Hand {
     /// The `index`th hand has an address that no client of the world has.
     pub(crate) fn new(index: usize, timestamps: bool) -> Self {
         Self {
-            ends: client_ends(20_000 + index, false),
+            ends: client_ends(0, 20_000 + index, false),
             seq: 0x1234_5678_u32.wrapping_mul(index as u32 + 1),
             ack: 0,
             window: 60_000,

@@ -9,6 +9,7 @@ mod client;
 mod crowds;
 mod engine;
 mod frame;
+mod groups;
 mod hand;
 mod injections;
 mod monitor;

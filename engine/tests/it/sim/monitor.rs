@@ -38,7 +38,8 @@ struct Tuple {
     /// Sequence and acknowledgement numbers a RST may answer.
     acks: Vec<u32>,
     ends: Vec<u32>,
-    macs: Vec<Mac>,
+    /// Where its frames came from and went to.
+    macs: Vec<(Mac, Mac)>,
     /// What came in this burst, for a connection that begins in it.
     burst: u64,
     recent: Vec<Packet>,
@@ -46,14 +47,15 @@ struct Tuple {
 
 /// What the monitor is told about the server.
 pub(crate) struct Facts {
-    pub(crate) mac: Mac,
+    /// One a port.
+    pub(crate) macs: Vec<Mac>,
     pub(crate) mtu: u16,
     pub(crate) answer: Vec<u8>,
 }
 
 /// The monitor.
 pub(crate) struct Monitor {
-    facts: Facts,
+    pub(crate) facts: Facts,
     tuples: HashMap<(SocketAddr, SocketAddr), Tuple>,
     burst: u64,
     /// What went wrong.
@@ -88,8 +90,9 @@ impl Monitor {
     fn arrives(&mut self, frame: &[u8]) {
         let Ok(packet) = frame::read(frame) else { return };
         let tuple = self.tuples.entry((packet.src, packet.dst)).or_default();
-        if !tuple.macs.contains(&packet.src_mac) {
-            tuple.macs.push(packet.src_mac);
+        let macs = (packet.src_mac, packet.dst_mac);
+        if !tuple.macs.contains(&macs) {
+            tuple.macs.push(macs);
         }
         if let Some((val, _)) = packet.time() {
             tuple.tsvals.push(val);
@@ -112,7 +115,7 @@ impl Monitor {
 
     /// A frame leaves the server.
     pub(crate) fn leaves(&mut self, frame: &[u8]) {
-        if matches!(frame.get(12..14), Some([0x08, 0x06])) || is_icmp6(frame) {
+        if matches!(frame.get(12..14), Some([0x08, 0x06])) || is_icmp(frame) {
             return;
         }
         let packet = match frame::read(frame) {
@@ -127,7 +130,8 @@ impl Monitor {
             return self.faults.push(format!("sent to a stranger: {}", frame::describe(frame)));
         };
         let mut faults = Vec::new();
-        if packet.src_mac != self.facts.mac || !tuple.macs.contains(&packet.dst_mac) {
+        let macs = (packet.dst_mac, packet.src_mac);
+        if !self.facts.macs.contains(&packet.src_mac) || !tuple.macs.contains(&macs) {
             faults.push("wrong MACs".to_owned());
         }
         if packet.has(RST) {
@@ -207,8 +211,10 @@ impl Connection {
         if packet.payload.len() > room {
             faults.push(format!("{} bytes, the peer takes {room}", packet.payload.len()));
         }
-        // RFC 6928: the initial window is ten segments (its limit in bytes binds only above 1460).
-        if self.acked <= 1 && self.duplicates < 3 && end > 1 + 10 * u64::from(self.mss) {
+        // RFC 6928 §2
+        let mss = u64::from(self.mss);
+        let initial_window = (10 * mss).min(14_600.max(2 * mss));
+        if self.acked <= 1 && self.duplicates < 3 && end > 1 + initial_window {
             faults.push(format!("{end} bytes sent before anything was acknowledged"));
         }
         faults
@@ -319,8 +325,12 @@ impl Tuple {
     }
 }
 
-fn is_icmp6(frame: &[u8]) -> bool {
-    matches!(frame.get(12..14), Some([0x86, 0xdd])) && frame.get(20) == Some(&58)
+fn is_icmp(frame: &[u8]) -> bool {
+    match frame.get(12..14) {
+        Some([0x08, 0x00]) => frame.get(23) == Some(&1),
+        Some([0x86, 0xdd]) => frame.get(20) == Some(&58),
+        _ => false,
+    }
 }
 
 /// What we promise of IP beyond correctness: TTL 64, DF, no ECT (RFC 3168 §6.1.1).

@@ -179,6 +179,8 @@ pub(crate) struct Plan {
     pub(crate) read_rate: Option<usize>,
     /// Replaces the style's receive buffer.
     pub(crate) buffer: Option<usize>,
+    /// Replaces the style's MSS, if it offers one.
+    pub(crate) mss: Option<u16>,
     /// Sends keepalive probes while it waits before its request.
     pub(crate) keepalive: bool,
 }
@@ -196,6 +198,7 @@ impl Plan {
             delayed_ack: false,
             read_rate: None,
             buffer: None,
+            mss: None,
             keepalive: false,
         }
     }
@@ -219,6 +222,7 @@ impl Plan {
             read_rate: rng.pick(&[None, None, None, Some(4000)]),
             // A shift of 14 cannot say 3000.
             buffer: if style == Style::Odd { None } else { small },
+            mss: None,
             keepalive: rng.chance(100),
         }
     }

@@ -22,22 +22,40 @@ const POLL: u64 = 5000;
 const IDLE_POLL: u64 = 50_000;
 type Key = (SocketAddr, SocketAddr);
 
-/// The service's address.
-pub(crate) fn service(v6: bool) -> SocketAddr {
-    if v6 { "[fd00:10::11]:80".parse().unwrap() } else { "10.10.0.11:80".parse().unwrap() }
+/// The MAC of the server's `port`th port.
+pub(crate) const fn server_mac(port: usize) -> frame::Mac {
+    let mut mac = SERVER_MAC;
+    mac[5] += port as u8;
+    mac
 }
 
-/// The address of the `index`th client: one host a client, ports from all over.
-pub(crate) fn client_ends(index: usize, v6: bool) -> Ends {
-    let (high, low) = ((index >> 8) as u8, index as u8);
-    let port = 1024 + (index * 7919 % 60_000) as u16;
-    let local = if v6 {
-        let ip: std::net::Ipv6Addr = format!("fd00:10::ffff:{index:x}").parse().unwrap();
-        SocketAddr::new(ip.into(), port)
+/// The networks of a port are `10.NET.0.0/16` and `fd00:NET::/64`.
+pub(crate) const fn net(port: usize) -> u8 {
+    10 + port as u8
+}
+
+/// The address of the service behind a port.
+pub(crate) fn service(port: usize, v6: bool) -> SocketAddr {
+    let net = net(port);
+    if v6 {
+        format!("[fd00:{net}::11]:80").parse().unwrap()
     } else {
-        SocketAddr::new([10, 10, 100 + high, low].into(), port)
+        SocketAddr::new([10, net, 0, 11].into(), 80)
+    }
+}
+
+/// The address of the `index`th client, in the network of a port: one host a client, ports from all over.
+pub(crate) fn client_ends(port: usize, index: usize, v6: bool) -> Ends {
+    let (high, low) = ((index >> 8) as u8, index as u8);
+    let (net, server_mac, remote) = (net(port), server_mac(port), service(port, v6));
+    let tcp_port = 1024 + (index * 7919 % 60_000) as u16;
+    let local = if v6 {
+        let ip: std::net::Ipv6Addr = format!("fd00:{net}::ffff:{index:x}").parse().unwrap();
+        SocketAddr::new(ip.into(), tcp_port)
+    } else {
+        SocketAddr::new([10, net, 100 + high, low].into(), tcp_port)
     };
-    Ends { mac: [2, 0, 0, 1, high, low], server_mac: SERVER_MAC, local, remote: service(v6) }
+    Ends { mac: [2, 0, 0, 1, high, low], server_mac, local, remote }
 }
 
 /// The world.
@@ -60,7 +78,7 @@ impl<S: Server> World<S> {
     pub(crate) fn new(seed: u64, weather: Weather, answer: Vec<u8>, server: S) -> Self {
         let mut rng = Rng::new(seed);
         let network = Network::new(weather, Rng::new(rng.next()));
-        let facts = Facts { mac: SERVER_MAC, mtu: MTU, answer: answer.clone() };
+        let facts = Facts { macs: vec![SERVER_MAC], mtu: MTU, answer: answer.clone() };
         let mut world = Self {
             now: SECOND,
             server,
@@ -81,7 +99,7 @@ impl<S: Server> World<S> {
 
     /// Adds a client that starts at `at`.
     pub(crate) fn add(&mut self, at: u64, plan: Plan) -> usize {
-        let ends = client_ends(self.clients.len(), plan.v6);
+        let ends = client_ends(0, self.clients.len(), plan.v6);
         self.add_at(at, plan, ends)
     }
 

@@ -12,7 +12,12 @@ impl Client {
     }
 
     pub(super) fn send_syn(&mut self, now: u64) {
-        let options = self.plan.style.syn_options(self.ends.local.is_ipv6(), self.ts_now(now));
+        let mut options = self.plan.style.syn_options(self.ends.local.is_ipv6(), self.ts_now(now));
+        for option in &mut options {
+            if let (Opt::Mss(offered), Some(mss)) = (option, self.plan.mss) {
+                *offered = mss;
+            }
+        }
         let flags = if self.plan.style.ecn() { SYN | ECE | CWR } else { SYN };
         let window = self.buffer().min(65_535) as u16;
         self.push(0, flags, window, options, Vec::new());
