@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use usher_proto::cookie::{IsnKey, Keys, Secret};
-use usher_proto::tcp::{Admission, Context, Policy, Tcb, Traits, listen};
+use usher_proto::tcp::{Admission, Context, Kind, Policy, Tcb, Terms, Traits, listen};
 use usher_proto::time::Now;
 use usher_proto::verdict::{Change, Verdict};
 use usher_proto::wire::{Addr, Flags, Options, Reply, Segment, SeqNum, Timestamps, Tuple};
@@ -40,7 +40,8 @@ fuzz_target!(|input: &[u8]| {
             admission: if choices & 1 == 0 { Admission::Stateful } else { Admission::Cookie },
             check_cookies: true,
             mss: 1460,
-            answer_len: ANSWER,
+            kind: Kind::Respond { answer_len: ANSWER },
+            offer: Terms::default(),
         };
         if step[0] & 0x80 == 0 {
             let seg = client.say(step, flow.as_ref());

@@ -12,6 +12,9 @@ pub enum Verdict {
     Reflect,
     /// Taken in by the flow; there is nothing to say.
     Deliver,
+    /// The third ACK of a proxied flow, of which nothing was taken: a backend is to be connected to. The
+    /// frame waits for it if it holds data or a FIN.
+    Connect,
     /// Dropped.
     Drop(Reason),
 }

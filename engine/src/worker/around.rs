@@ -28,7 +28,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         }
         match outcome.verdict {
             Verdict::Drop(reason) => self.discard(port, frame, reason),
-            Verdict::Deliver | Verdict::Answer(_) => self.deliver(port, frame),
+            Verdict::Deliver | Verdict::Answer(_) | Verdict::Connect => self.deliver(port, frame),
             Verdict::Reflect => {
                 frame.set_len(outcome.len);
                 self.tally.add(Counter::Reflected, 1);

@@ -228,6 +228,7 @@ const fn replaced(was: State) -> Option<Event> {
         | State::FinWait2
         | State::CloseWait
         | State::Closing
-        | State::LastAck => Some(Event::Ended(End::Replaced)),
+        | State::LastAck
+        | State::SynSent => Some(Event::Ended(End::Replaced)),
     }
 }

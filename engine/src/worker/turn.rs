@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use arrayvec::ArrayVec;
-use usher_proto::tcp::{Context, State, Tcb, listen, refuse};
+use usher_proto::tcp::{Context, Kind, State, Tcb, Terms, listen, refuse};
 use usher_proto::time::Now;
 use usher_proto::verdict::{CookieUse, Reason, Verdict};
 use usher_proto::wire::{Flags, Mac, Parsed, Reply, Segment, Tuple, parse};
@@ -165,7 +165,9 @@ impl<Q: QueuePair> Turn<'_, Q> {
     ) {
         let reply = match verdict {
             Verdict::Answer(reply) => reply,
-            Verdict::Deliver | Verdict::Reflect => return self.deliver(port, frame),
+            Verdict::Deliver | Verdict::Reflect | Verdict::Connect => {
+                return self.deliver(port, frame);
+            }
             Verdict::Drop(reason) => return self.discard(port, frame, *reason),
         };
         if !self.limits.allow(reply, &seg.tuple, &self.now) {
@@ -237,7 +239,10 @@ impl<'a, Q: QueuePair> Turn<'a, Q> {
             admission,
             check_cookies: self.gate.checks(view, &self.now),
             mss: view.ports[usize::from(tuple.port)].mss(&tuple.remote),
-            answer_len: service.map_or(0, |service| view.answer(service).len() as u32),
+            kind: Kind::Respond {
+                answer_len: service.map_or(0, |service| view.answer(service).len() as u32),
+            },
+            offer: Terms::default(),
         }
     }
 }

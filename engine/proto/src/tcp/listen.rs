@@ -2,7 +2,7 @@
 
 use super::reset::{drop, keep, reset_for};
 use super::retransmit::SYN_ACK_WAIT;
-use super::{Admission, Context, Refusal, State, Tcb, Traits, transfer};
+use super::{Admission, Context, Kind, Refusal, State, Tcb, Traits, transfer};
 use crate::cookie::{LEAST_MSS, Offer};
 use crate::verdict::{Change, CookieUse, Decision, Event, Reason, Verdict};
 use crate::wire::{Flags, Reply, ReplyOptions, Segment, SeqNum, Timestamps};
@@ -60,15 +60,16 @@ pub(super) fn syn(seg: &Segment, cx: &Context<'_>, flow: &mut Tcb) -> Decision {
     }
 }
 
-/// What the client's SYN offered, its MSS defaulted as RFC 9293 §3.7.1 says.
+/// What the client's SYN offered, its MSS defaulted as RFC 9293 §3.7.1 says, without what the service does
+/// not agree to: a cookie so proves what was agreed on, not what was asked for.
 fn offer_of(seg: &Segment, cx: &Context<'_>) -> Offer {
     let default_mss = if seg.tuple.remote.is_v4() { 536 } else { 1220 };
     Offer {
         mss: seg.options.mss.unwrap_or(default_mss),
         window_scale: seg.options.window_scale,
-        sack: seg.options.sack_permitted,
-        timestamps: seg.options.timestamps.is_some(),
-        ecn: cx.policy.ecn && seg.flags.has(Flags::ECE | Flags::CWR),
+        sack: cx.offer.sack && seg.options.sack_permitted,
+        timestamps: cx.offer.timestamps && seg.options.timestamps.is_some(),
+        ecn: cx.policy.ecn && cx.offer.ecn && seg.flags.has(Flags::ECE | Flags::CWR),
     }
 }
 
@@ -132,11 +133,18 @@ pub(super) fn redeem(seg: &Segment, cx: &Context<'_>, flow: &mut Tcb) -> Option<
     *flow = from_offer(irs, iss, &offer, cx);
     flow.traits.set(Traits::BY_COOKIE, true);
     if let Some(ts) = seg.options.timestamps.filter(|_| offer.timestamps) {
-        // Our TSvals go on from the one the client echoed, whichever node made it (RFC 7323 §5.4).
-        flow.ts_offset = ts.ecr.wrapping_sub(cx.now.ts_clock);
-        flow.ts_recent = ts.val;
+        flow.go_on_from(ts, cx);
     }
     flow.establish(seg);
+    let established = Event::Established { by_cookie: true, handshake_us: None };
+    if cx.kind == Kind::Proxy {
+        return Some(Decision {
+            verdict: Verdict::Connect,
+            change: Change::Open,
+            event: Some(established),
+            cookie: Some(CookieUse::Accepted),
+        });
+    }
     let taken = flow.take(seg, cx);
     Some(Decision {
         verdict: taken.verdict,
@@ -144,7 +152,7 @@ pub(super) fn redeem(seg: &Segment, cx: &Context<'_>, flow: &mut Tcb) -> Option<
             Change::Keep | Change::Open | Change::Update => Change::Open,
             Change::End(end) => Change::End(end),
         },
-        event: Some(Event::Established { by_cookie: true, handshake_us: None }),
+        event: Some(established),
         cookie: Some(CookieUse::Accepted),
     })
 }
@@ -188,15 +196,25 @@ impl Tcb {
             seq: self.iss,
             ack: self.irs.add(1),
             flags,
-            window: self.rcv_wnd() as u16,
+            window: match cx.kind {
+                Kind::Respond { .. } => self.rcv_wnd() as u16,
+                Kind::Proxy => cx.offer.window,
+            },
             options: ReplyOptions {
-                mss: Some(cx.mss),
+                mss: Some(cx.mss.min(cx.offer.mss)),
                 window_scale: self.traits.has(Traits::SCALED).then_some(self.rcv_shift),
                 sack_permitted: self.traits.has(Traits::SACK),
                 timestamps,
             },
             ..Reply::default()
         }
+    }
+
+    /// Lets our TSvals go on from the one that the client echoed, whichever node made it
+    /// (RFC 7323 §5.4).
+    pub(super) fn go_on_from(&mut self, ts: Timestamps, cx: &Context<'_>) {
+        self.ts_offset = ts.ecr.wrapping_sub(cx.now.ts_clock);
+        self.ts_recent = ts.val;
     }
 
     /// SYN_RCVD (or a proven cookie) → ESTABLISHED by the third ACK (RFC 9293 §3.10.7.4).

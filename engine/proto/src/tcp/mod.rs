@@ -35,7 +35,7 @@ use crate::cookie::{IsnKey, Keys};
 use crate::time::Now;
 
 #[cfg(doc)]
-use crate::verdict::Decision;
+use crate::verdict::{Decision, Verdict};
 
 /// How to turn away what we do not want.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -116,6 +116,53 @@ pub struct Context<'a> {
     pub check_cookies: bool,
     /// The MSS we announce: the port's MTU less 40 (IPv4) or 60 (IPv6).
     pub mss: u16,
-    /// Length in bytes of the answer that the service gives.
-    pub answer_len: u32,
+    /// What becomes of a flow whose handshake is complete.
+    pub kind: Kind,
+    /// What the service lets us agree to.
+    pub offer: Terms,
+}
+
+/// What becomes of a flow whose handshake is complete.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    /// We are its server.
+    Respond {
+        /// Length in bytes of the answer.
+        answer_len: u32,
+    },
+    /// A backend is: nothing of it is taken here, see [`Verdict::Connect`].
+    Proxy,
+}
+
+impl Kind {
+    /// Length in bytes of the answer that we give ourselves.
+    pub(super) const fn answer_len(self) -> u32 {
+        match self {
+            Self::Respond { answer_len } => answer_len,
+            Self::Proxy => 0,
+        }
+    }
+}
+
+/// What a SYN-ACK may agree to: for a proxy, what every healthy backend would. Window scaling is always
+/// agreed to, as scales are translated.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Terms {
+    /// The largest MSS that is announced, beside what the port allows.
+    pub mss: u16,
+    /// Whether SACK may be permitted.
+    pub sack: bool,
+    /// Whether timestamps may be agreed on.
+    pub timestamps: bool,
+    /// Whether ECN may be agreed on, beside what the policy says.
+    pub ecn: bool,
+    /// The window of a SYN-ACK in bytes where the flow is proxied: what may be held for a backend, and at
+    /// most the smallest window that one begins with.
+    pub window: u16,
+}
+
+impl Default for Terms {
+    fn default() -> Self {
+        Self { mss: u16::MAX, sack: true, timestamps: true, ecn: true, window: u16::MAX }
+    }
 }

@@ -84,7 +84,7 @@ impl Tcb {
             return (None, Change::Keep, None);
         }
         match self.state {
-            State::Closed => (None, Change::End(End::SpentExpired), None),
+            State::Closed | State::SynSent => (None, Change::End(End::SpentExpired), None),
             State::TimeWait => (None, self.leave(cx, End::Closed), None),
             State::SynRcvd => self.third_ack_is_late(cx),
             State::Established

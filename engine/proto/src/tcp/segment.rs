@@ -11,7 +11,7 @@ impl Tcb {
     #[must_use]
     pub fn decide(&mut self, seg: &Segment, cx: &Context<'_>) -> Decision {
         match self.state {
-            State::Closed => self.decide_spent(seg, cx),
+            State::Closed | State::SynSent => self.decide_spent(seg, cx),
             State::SynRcvd => self.decide_syn_rcvd(seg, cx),
             State::TimeWait => self.decide_time_wait(seg, cx),
             State::Established

@@ -5,14 +5,17 @@ use crate::cookie::COOKIE_LIFE_MS;
 use crate::time::Tick;
 use crate::wire::{Segment, SeqNum, Timestamps};
 
-/// The states of RFC 9293 §3.3.2 that a server can be in. A flow in CLOSED is a *spent marker*: it
-/// remembers that its cookie has been used.
+/// The states of RFC 9293 §3.3.2 that a flow can be in. A flow in CLOSED is a *spent marker*: it
+/// remembers that its cookie has been used. A [`Tcb`] is never in SYN_SENT: that is a proxied flow whose
+/// backend has not answered yet.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum State {
     /// No connection; in the table: a spent marker.
     #[default]
     Closed,
+    /// SYN sent to a backend.
+    SynSent,
     /// SYN received, SYN-ACK sent.
     SynRcvd,
     /// Data flows.
@@ -33,8 +36,9 @@ pub enum State {
 
 impl State {
     /// Every state, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Closed,
+        Self::SynSent,
         Self::SynRcvd,
         Self::Established,
         Self::FinWait1,
@@ -50,6 +54,7 @@ impl State {
     pub const fn name(self) -> &'static str {
         match self {
             Self::Closed => "CLOSED",
+            Self::SynSent => "SYN_SENT",
             Self::SynRcvd => "SYN_RCVD",
             Self::Established => "ESTABLISHED",
             Self::FinWait1 => "FIN_WAIT_1",
@@ -200,7 +205,7 @@ impl Tcb {
 
     /// The number of our FIN: behind the answer, or behind nothing if there was no request.
     pub(super) fn fin_seq(&self, cx: &Context<'_>) -> SeqNum {
-        let answer = if self.traits.has(Traits::ANSWERING) { cx.answer_len } else { 0 };
+        let answer = if self.traits.has(Traits::ANSWERING) { cx.kind.answer_len() } else { 0 };
         self.iss.add(1).add(answer)
     }
 
@@ -236,7 +241,7 @@ impl Tcb {
     #[must_use]
     pub fn deadline(&self, policy: &Policy) -> Tick {
         let silence = match self.state {
-            State::Closed => return self.opened_at.after(COOKIE_LIFE_MS),
+            State::Closed | State::SynSent => return self.opened_at.after(COOKIE_LIFE_MS),
             State::SynRcvd => return self.rtx_at,
             State::TimeWait => return self.heard_at.after(policy.time_wait),
             State::FinWait2 => policy.half_closed,

@@ -2,7 +2,7 @@
 
 use super::listen::redeem;
 use super::reset::{drop, keep, reset_for};
-use super::{Context, Refusal, Tcb, Traits};
+use super::{Context, Kind, Refusal, Tcb, Traits};
 use crate::verdict::{Change, Decision, End, Event, Reason, Verdict};
 use crate::wire::{Flags, Segment};
 
@@ -81,10 +81,23 @@ impl Tcb {
             self.syn_ack_was_repeated(repeats);
         }
         self.opened_at = cx.now.tick;
-        let taken = self.take(seg, cx);
         let event =
             Event::Established { by_cookie: false, handshake_us: once.then_some(handshake_us) };
+        if cx.kind == Kind::Proxy {
+            return self.connect(seg, event, cx);
+        }
+        let taken = self.take(seg, cx);
         Decision { event: Some(event), ..taken }
+    }
+
+    /// The flow is a backend's from here on, which will answer what the segment holds.
+    fn connect(&mut self, seg: &Segment, event: Event, cx: &Context<'_>) -> Decision {
+        if let Some(ts) = seg.options.timestamps
+            && self.traits.has(Traits::TIMESTAMPS)
+        {
+            self.go_on_from(ts, cx);
+        }
+        Decision { change: Change::Update, event: Some(event), ..keep(Verdict::Connect) }
     }
 }
 

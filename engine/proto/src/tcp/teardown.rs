@@ -21,6 +21,7 @@ impl Tcb {
             State::FinWait1 => State::Closing, // our FIN is not acknowledged, or we were in FIN_WAIT_2
             State::FinWait2 => State::TimeWait,
             other @ (State::Closed
+            | State::SynSent
             | State::SynRcvd
             | State::CloseWait
             | State::Closing
@@ -49,6 +50,7 @@ impl Tcb {
             }
             State::Closing => self.state = State::TimeWait,
             State::Closed
+            | State::SynSent
             | State::SynRcvd
             | State::Established
             | State::FinWait1
@@ -130,6 +132,7 @@ impl Tcb {
         let event = match self.state {
             State::SynRcvd => Event::HandshakeFailed(End::Drained),
             State::Closed
+            | State::SynSent
             | State::Established
             | State::FinWait1
             | State::FinWait2

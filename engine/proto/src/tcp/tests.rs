@@ -12,9 +12,21 @@ use std::vec::Vec;
 
 use super::*;
 use crate::cookie::Secret;
-use crate::verdict::{Change, Decision, Verdict};
+use crate::verdict::{Change, Decision, Event, Verdict};
 use crate::wire::{Addr, Flags, Options, Reply, Segment, SeqNum, Timestamps, Tuple};
 
+/// The states of a flow of our own.
+const OWN: [State; 9] = [
+    State::Closed,
+    State::SynRcvd,
+    State::Established,
+    State::FinWait1,
+    State::FinWait2,
+    State::CloseWait,
+    State::Closing,
+    State::LastAck,
+    State::TimeWait,
+];
 const ANSWER: u32 = 100;
 const IRS: u32 = 1000;
 
@@ -47,7 +59,8 @@ impl Fixture {
             admission: self.admission,
             check_cookies: true,
             mss: 1460,
-            answer_len: self.answer_len,
+            kind: Kind::Respond { answer_len: self.answer_len },
+            offer: Terms::default(),
         }
     }
 }
@@ -115,6 +128,7 @@ fn flow(state: State, fixture: &Fixture) -> Tcb {
     let after_fin = una.add(ANSWER + 1);
     match state {
         State::Closed => Tcb { state: State::Closed, ..established },
+        State::SynSent => panic!("only a proxied flow is in SYN_SENT"),
         State::SynRcvd => half_open,
         State::Established => established,
         State::FinWait1 => answered,
@@ -170,7 +184,7 @@ impl<'f> Talk<'f> {
         let (decision, next) = meet(&self.tcb, seg, &self.fixture.at(self.ms));
         let said = match decision.verdict {
             Verdict::Answer(reply) => Some(reply),
-            Verdict::Deliver | Verdict::Reflect | Verdict::Drop(_) => None,
+            Verdict::Deliver | Verdict::Connect | Verdict::Reflect | Verdict::Drop(_) => None,
         };
         self.become_of(decision.change, next);
         said.into_iter().chain(self.say()).collect()
@@ -258,6 +272,7 @@ fn describe(decision: &Decision, next: &Tcb) -> String {
         }
         Verdict::Answer(reply) => std::format!("{:?}", reply.flags),
         Verdict::Deliver => "deliver".into(),
+        Verdict::Connect => "connect".into(),
         Verdict::Reflect => "reflect".into(),
         Verdict::Drop(reason) => std::format!("drop {}", reason.name()),
     };
@@ -274,7 +289,7 @@ fn describe(decision: &Decision, next: &Tcb) -> String {
 fn every_state_meets_every_kind_of_segment() {
     let fixture = Fixture::new();
     let mut table = String::new();
-    for state in State::ALL {
+    for state in OWN {
         let tcb = flow(state, &fixture);
         assert_eq!(tcb.state, state);
         let _ = writeln!(table, "{}", state.name());
@@ -290,7 +305,7 @@ fn every_state_meets_every_kind_of_segment() {
 #[test]
 fn no_reset_is_answered_by_a_reset() {
     let fixture = Fixture::new();
-    for state in State::ALL {
+    for state in OWN {
         let tcb = flow(state, &fixture);
         for (kind, seg) in kinds(&tcb) {
             let verdict = decide(&tcb, &seg, &fixture.at(20)).verdict;
@@ -298,5 +313,63 @@ fn no_reset_is_answered_by_a_reset() {
                 assert!(!reply.flags.has(Flags::RST), "{kind} in {}", state.name());
             }
         }
+    }
+}
+
+/// What a proxy's handshakes need of a fixture: a service that agrees to less than clients ask for.
+fn proxy(fixture: &Fixture) -> Context<'_> {
+    let offer = Terms { mss: 1400, sack: false, timestamps: true, ecn: false, window: 20_000 };
+    Context { kind: Kind::Proxy, offer, ..fixture.at(10) }
+}
+
+fn full_syn() -> Segment {
+    let options = Options {
+        mss: Some(1440),
+        window_scale: Some(9),
+        sack_permitted: true,
+        timestamps: Some(Timestamps { val: 77, ecr: 0 }),
+    };
+    let flags = Flags::SYN | Flags::ECE | Flags::CWR;
+    Segment { options, ..segment(flags, SeqNum(IRS), SeqNum(0)) }
+}
+
+/// The third ACK to a SYN-ACK, with a request in it.
+fn third_ack(syn_ack: &Reply) -> Segment {
+    let echo = syn_ack.options.timestamps.map(|ts| Timestamps { val: 80, ecr: ts.val });
+    let options = Options { timestamps: echo, ..Options::default() };
+    Segment { options, ..data(segment(Flags::ACK, SeqNum(IRS + 1), syn_ack.seq.add(1)), 5) }
+}
+
+/// RFC 7323 §2.2: the window of a SYN-ACK is not scaled; what the backends do not offer is not agreed to, and
+/// the cookie proves no more than what was.
+#[test]
+fn a_proxy_offers_what_its_backends_do_and_takes_nothing() {
+    let fixture = Fixture::new();
+    for admission in [Admission::Stateful, Admission::Cookie] {
+        let cx = Context { admission, ..proxy(&fixture) };
+        let (asked, half_open) = arrive(&full_syn(), &cx);
+        let Verdict::Answer(syn_ack) = asked.verdict else { panic!("a SYN is answered") };
+        assert_eq!((syn_ack.window, syn_ack.options.mss), (20_000, Some(1400)));
+        assert_eq!(
+            (syn_ack.options.window_scale, syn_ack.options.sack_permitted),
+            (Some(7), false)
+        );
+        assert_eq!(syn_ack.flags, Flags::SYN | Flags::ACK, "no ECN");
+
+        let seg = third_ack(&syn_ack);
+        let cx = Context { now: Now::new(60_000, 64_000 * 1000 + 60), ..cx };
+        let (answered, tcb) = match asked.change {
+            Change::Open => meet(&half_open, &seg, &cx),
+            _ => arrive(&seg, &cx),
+        };
+        assert_eq!(answered.verdict, Verdict::Connect);
+        assert!(matches!(answered.change, Change::Open | Change::Update));
+        assert_eq!((tcb.state, tcb.rcv_nxt), (State::Established, SeqNum(IRS + 1)));
+        assert_eq!((tcb.snd_una, tcb.snd_shift, tcb.mss), (syn_ack.seq.add(1), 9, 1428));
+        let agreed = [Traits::TIMESTAMPS, Traits::SCALED, Traits::SACK, Traits::ECN];
+        assert_eq!(agreed.map(|bit| tcb.traits.has(bit)), [true, true, false, false]);
+        let echoed = cx.now.ts_clock.wrapping_add(tcb.ts_offset);
+        assert_eq!(Some(echoed), seg.options.timestamps.map(|ts| ts.ecr));
+        assert!(matches!(answered.event, Some(Event::Established { .. })));
     }
 }

@@ -28,7 +28,9 @@ impl Tcb {
         match self.state {
             State::Established => self.traits.has(Traits::ANSWERING),
             State::CloseWait | State::FinWait1 | State::Closing | State::LastAck => true,
-            State::Closed | State::SynRcvd | State::FinWait2 | State::TimeWait => false,
+            State::Closed | State::SynSent | State::SynRcvd | State::FinWait2 | State::TimeWait => {
+                false
+            }
         }
     }
 

@@ -266,7 +266,7 @@ fn only_a_living_cookie_leaves_a_marker() {
 #[test]
 fn a_drain_resets_what_is_left() {
     let fixture = Fixture::new();
-    for state in State::ALL {
+    for state in OWN {
         let tcb = flow(state, &fixture);
         let (reply, change, event) = tcb.drained(&fixture.at(20));
         let told = !matches!(state, State::Closed | State::TimeWait);
