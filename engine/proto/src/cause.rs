@@ -78,6 +78,11 @@ counters! {
         PortRefused "port_refused" "The port's transmit queue was full.",
         NoNextHop "no_next_hop" "The next hop's MAC is not known.",
         Multicast "multicast_membership" "Multicast control traffic that is not for us.",
+        TtlExpired "ttl_expired" "The packet's time to live ran out at us.",
+        HoldFull "hold_full" "A proxied client's early data was not kept: its flow, or all flows together, hold what they may; the client sends it again.",
+        NoBackend "no_backend" "A new connection to a service that has no backend.",
+        SnatExhausted "snat_exhausted" "No source port was free towards any backend.",
+        IcmpUnbelievable "icmp_unbelievable" "An ICMP error about a segment that is not in flight (RFC 5927 §4.1).",
         MultiSegment "multi_segment" "A frame in several buffers, larger than the MTU allows.",
     }
 }
@@ -115,6 +120,10 @@ counters! {
         RetransmissionTimeout "retransmission_timeout" "Retransmissions were not acknowledged.",
         HandshakeTimeout "handshake_timeout" "The third ACK never came.",
         HandshakeReset "handshake_reset" "The peer reset a half-open connection.",
+        BackendRefused "backend_refused" "No backend accepted the connection.",
+        ConnectTimeout "connect_timeout" "No backend answered in time.",
+        NoBackend "no_backend" "No backend was left to try.",
+        SnatExhausted "snat_exhausted" "No source port was free towards any backend.",
         Replaced "replaced" "A new SYN with the same tuple replaced it.",
         Evicted "evicted" "It gave way in a full table.",
         Drained "drained" "The drain timeout reset it.",

@@ -15,6 +15,7 @@
 //! | [`cookie`] | SYN cookies and initial sequence numbers |
 //! | [`neighbor`] | ARP, neighbour discovery, echo |
 //! | [`tcp`] | the handshake, the transfer of data, the close |
+//! | [`splice`] | a client's connection and a backend's as one |
 
 #![no_std]
 #![forbid(unsafe_code)]
@@ -45,6 +46,7 @@ extern crate std;
 pub mod cause;
 pub mod cookie;
 pub mod neighbor;
+pub mod splice;
 pub mod tcp;
 #[cfg(any(test, feature = "testing"))]
 #[allow(

@@ -85,7 +85,7 @@ fn answer_by_cookie(seg: &Segment, cx: &Context<'_>) -> Decision {
 }
 
 /// What the timestamps option takes of every segment, with padding (RFC 7323 appendix A).
-const TIMESTAMPS_LEN: u16 = 12;
+pub(crate) const TIMESTAMPS_LEN: u16 = 12;
 
 /// The state that a handshake with this offer leads to; the caller adds what the offer does not say.
 fn from_offer(irs: SeqNum, iss: SeqNum, offer: &Offer, cx: &Context<'_>) -> Tcb {

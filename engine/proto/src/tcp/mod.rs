@@ -9,12 +9,14 @@
 //! | `state` | the states and what is remembered of a connection |
 //! | `reset` | RSTs, ACKs and challenge ACKs |
 //! | `listen` | segments without a flow: SYNs, cookies, strays |
+//! | [`client`] | the other end: our SYN, and what may answer it |
 //! | `syn_rcvd` | half-open flows |
 //! | `retransmit` | timers, RTO, what a silent peer leads to |
 //! | `transfer` | our sender: windows, congestion, what may be sent next |
 //! | `segment` | segments of synchronised flows |
 //! | `teardown` | FINs, TIME_WAIT, spent markers |
 
+pub mod client;
 mod listen;
 mod reset;
 mod retransmit;
@@ -27,7 +29,9 @@ mod transfer;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use listen::TIMESTAMPS_LEN;
 pub use listen::{listen, refuse};
+pub(crate) use reset::reset_for;
 pub use retransmit::TimerOutcome;
 pub use state::{State, Tcb, Traits};
 

@@ -16,7 +16,7 @@ pub(super) const fn drop(reason: Reason) -> Decision {
 
 /// The RST to a segment that belongs to no connection (RFC 9293 §3.10.7.1). Never ask for one in answer
 /// to a RST.
-pub(super) fn reset_for(seg: &Segment) -> Reply {
+pub(crate) fn reset_for(seg: &Segment) -> Reply {
     let (seq, ack, flags) = if seg.flags.has(Flags::ACK) {
         (seg.ack, SeqNum(0), Flags::RST)
     } else {

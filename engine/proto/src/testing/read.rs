@@ -59,6 +59,8 @@ pub struct TcpRead {
     pub sack_permitted: bool,
     /// The option timestamps.
     pub timestamps: Option<Timestamps>,
+    /// The blocks of the option SACK, both edges of each.
+    pub sack: Vec<(u32, u32)>,
     /// Payload.
     pub payload: Vec<u8>,
 }
@@ -305,6 +307,7 @@ fn tcp(ip: &Ip, segment: &[u8]) -> Result<Read, Complaint> {
         window_scale: None,
         sack_permitted: false,
         timestamps: None,
+        sack: Vec::new(),
         payload: segment[header_len..].to_vec(),
     };
     ensure(read.flags.has(Flags::ACK) || ack == 0, "an acknowledgement number without ACK")?;
@@ -342,6 +345,13 @@ fn option(read: &mut TcpRead, option: &[u8]) -> Result<(), Complaint> {
             let ecr = u32::from_be_bytes([e, f, g, h]);
             read.timestamps.replace(Timestamps { val, ecr }).is_none()
         }
+        [5, 10 | 18 | 26 | 34, ref blocks @ ..] => {
+            let number = |b: &[u8]| u32::from_be_bytes([b[0], b[1], b[2], b[3]]);
+            let blocks = blocks.chunks(8).map(|block| (number(block), number(&block[4..])));
+            let is_new = read.sack.is_empty();
+            read.sack.extend(blocks);
+            is_new
+        }
         _ => return Err(format!("option {option:?} does not belong here")),
     };
     ensure(is_new, "an option twice")
@@ -377,6 +387,8 @@ mod tests {
         assert_eq!((syn.seq, syn.flags, syn.vlan), (7, Flags::SYN, Some(3)));
         assert_eq!((syn.mss, syn.window_scale, syn.sack_permitted), (Some(1460), Some(8), true));
         assert_eq!(syn.timestamps, Some(Timestamps { val: 99, ecr: 0 }));
+        let ack = tcp().ack(1, 2).sack(&[(5, 9), (20, 30)]).build();
+        assert_eq!(read_tcp(&ack).sack, [(5, 9), (20, 30)]);
         assert_eq!((syn.payload.as_slice(), syn.seq_len()), (&b"hi"[..], 3));
         let v6 = read_tcp(&tcp().from("[fd00::1]:9").to("[fd00::2]:80").ack(1, 2).build());
         assert_eq!((v6.from.port(), v6.ack, v6.dont_fragment), (9, 2, true));

@@ -143,6 +143,17 @@ impl TcpFrame {
         self.option(&[8, 10]).option(&val.to_be_bytes()).option(&ecr.to_be_bytes())
     }
 
+    /// With the option SACK: both edges of each block (RFC 2018 §3).
+    #[must_use]
+    pub fn sack(mut self, blocks: &[(u32, u32)]) -> Self {
+        self.options.extend([5, 2 + 8 * blocks.len() as u8]);
+        for (left, right) in blocks {
+            self.options.extend(left.to_be_bytes());
+            self.options.extend(right.to_be_bytes());
+        }
+        self
+    }
+
     /// Linux's SYN options: MSS, SACK-permitted, timestamps, window scale.
     #[must_use]
     pub fn linux(self, mss: u16, ts_val: u32, shift: u8) -> Self {

@@ -105,6 +105,19 @@ impl Sum {
         self.qword(other.0)
     }
 
+    /// This sum without another one.
+    #[must_use]
+    pub const fn without(self, other: Self) -> Self {
+        self.qword(!other.0)
+    }
+
+    /// The checksum `old` after what it covers changed by this sum (RFC 1624 §3, equation 3).
+    #[must_use]
+    #[inline]
+    pub const fn applied_to(self, old: U16) -> U16 {
+        self.qword(!u16::from_ne_bytes(old.to_bytes()) as u64 & 0xffff).checksum()
+    }
+
     /// This sum and `addr`.
     #[must_use]
     pub const fn addr(self, addr: &Addr) -> Self {

@@ -210,6 +210,7 @@ proptest! {
             local_port: tuple.remote_port,
             ..tuple
         };
+        let lens = header_lens(&tuple);
         prop_assert_eq!(segment, Segment {
             ce: false,
             tuple: mirrored,
@@ -218,6 +219,7 @@ proptest! {
             flags: reply.flags,
             window: reply.window,
             options: Options { mss, window_scale, sack_permitted, timestamps },
+            header_len: (len - payload.len() - lens.0 - lens.1) as u8,
             payload_offset: (len - payload.len()) as u16,
             payload_len: payload.len() as u16,
         });

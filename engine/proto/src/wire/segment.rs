@@ -41,6 +41,8 @@ pub struct Segment {
     pub options: Options,
     /// Whether the packet came with congestion experienced (CE, RFC 3168 §5).
     pub ce: bool,
+    /// Length of the TCP header with its options, in bytes: it ends where the payload begins.
+    pub header_len: u8,
     /// Where the payload begins in the frame, in bytes.
     pub payload_offset: u16,
     /// Payload length in bytes; Ethernet padding is not part of it.

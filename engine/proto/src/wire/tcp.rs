@@ -104,6 +104,7 @@ pub(super) fn parse(
         options: parse_options(options, flags.has(Flags::SYN))?,
         ce: datagram.header.is_marked(),
         // A header is at most 60 bytes and a packet at most 65535.
+        header_len: header_len as u8,
         payload_offset: datagram.offset.saturating_add(header_len as u16),
         payload_len: payload.len() as u16,
     }))
