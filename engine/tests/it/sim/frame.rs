@@ -162,7 +162,7 @@ fn write_options(options: &[Opt]) -> Vec<u8> {
 
 /// The one's complement sum of 16-bit words, what is missing at the end being zero (RFC 1071 §1), taken
 /// in pairs of words (§2(C)).
-fn ones_sum(bytes: &[u8]) -> u16 {
+pub(crate) fn ones_sum(bytes: &[u8]) -> u16 {
     let mut sum = 0u64;
     let mut pairs = bytes.chunks_exact(4);
     for pair in &mut pairs {
@@ -178,16 +178,26 @@ fn ones_sum(bytes: &[u8]) -> u16 {
 }
 
 fn tcp_sum(src: IpAddr, dst: IpAddr, segment: &[u8]) -> u16 {
-    let mut pseudo = Vec::with_capacity(40 + segment.len());
+    sum_with_pseudo_header(src, dst, 6, segment)
+}
+
+/// The sum over a message and its pseudo-header (RFC 9293 §3.1, RFC 8200 §8.1).
+pub(crate) fn sum_with_pseudo_header(
+    src: IpAddr,
+    dst: IpAddr,
+    protocol: u8,
+    message: &[u8],
+) -> u16 {
+    let mut pseudo = Vec::with_capacity(40 + message.len());
     for address in [src, dst] {
         match address {
             IpAddr::V4(a) => pseudo.extend(a.octets()),
             IpAddr::V6(a) => pseudo.extend(a.octets()),
         }
     }
-    pseudo.extend((segment.len() as u32).to_be_bytes());
-    pseudo.extend([0, 0, 0, 6]);
-    pseudo.extend(segment);
+    pseudo.extend((message.len() as u32).to_be_bytes());
+    pseudo.extend([0, 0, 0, protocol]);
+    pseudo.extend(message);
     ones_sum(&pseudo)
 }
 

@@ -11,6 +11,7 @@ mod engine;
 mod frame;
 mod groups;
 mod hand;
+mod icmp;
 mod injections;
 mod monitor;
 mod neighbours;
