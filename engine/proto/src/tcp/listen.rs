@@ -224,7 +224,6 @@ impl Tcb {
         self.snd_wnd = u32::from(seg.window) << self.snd_shift;
         self.snd_wnd_max = self.snd_wnd;
         self.snd_wl1 = seg.seq;
-        self.snd_wl2 = seg.ack;
         self.retries = 0;
         self.traits.set(Traits::TIMED, false);
         self.cwnd = transfer::initial_window(self.mss);

@@ -42,7 +42,7 @@ impl Tcb {
         {
             let ms = cx.now.ts_clock.wrapping_add(self.ts_offset).wrapping_sub(ts.ecr);
             if ms < RTO_MAX {
-                self.measured(ms.saturating_mul(1000).max(500));
+                self.measured(ms.saturating_mul(1000));
             }
         } else if self.traits.has(Traits::MEASURING) && !seg.ack.is_before(self.rtt_seq) {
             self.traits.set(Traits::MEASURING, false);
@@ -122,9 +122,6 @@ impl Tcb {
         if self.retries >= DATA_RETRIES && self.snd_wnd > 0 {
             return self.give_up(End::RetransmissionTimeout, cx);
         }
-        if self.snd_wnd == 0 && self.silence_is_over(cx) {
-            return self.give_up(End::IdleTimeout, cx);
-        }
         self.retries = self.retries.saturating_add(1);
         if self.is_stalled(cx) {
             let probe = self.window_probe(cx);
@@ -135,10 +132,6 @@ impl Tcb {
         (None, Change::Update, None)
     }
 
-    fn silence_is_over(&self, cx: &Context<'_>) -> bool {
-        self.heard_at.after(cx.policy.idle).is_due(cx.now.tick)
-    }
-
     /// RFC 5681 §3.1, RFC 6298 §5.4: one segment, then slow start from the hole.
     fn go_back(&mut self, cx: &Context<'_>) {
         if self.retries == 1 {
@@ -147,10 +140,8 @@ impl Tcb {
         self.cwnd = u32::from(self.mss);
         self.snd_nxt = self.snd_una;
         self.dup_acks = 0;
-        self.recover = self.snd_max;
         self.traits.set(Traits::RECOVERING, false);
         self.traits.set(Traits::RESEND, false);
-        self.traits.set(Traits::MEASURING, false);
         self.traits.set(Traits::RESENT, true);
         self.start_timer(cx);
     }

@@ -65,7 +65,6 @@ impl Tcb {
     fn unacceptable(&mut self, seg: &Segment, cx: &Context<'_>) -> Decision {
         let probe = seg.flags.has(Flags::ACK)
             && seg.seq == self.rcv_nxt.sub(1)
-            && seg.payload_len <= 1
             && self.is_believable_ack(seg.ack);
         if !probe || self.is_old_timestamp(seg) {
             return self.challenge(cx);

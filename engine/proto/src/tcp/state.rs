@@ -156,8 +156,6 @@ pub struct Tcb {
     pub snd_wnd_max: u32,
     /// Sequence number of the segment that last updated the window.
     pub snd_wl1: SeqNum,
-    /// Acknowledgement number of that segment.
-    pub snd_wl2: SeqNum,
     /// Next number expected.
     pub rcv_nxt: SeqNum,
     /// TS.Recent (RFC 7323 §4.3).
@@ -187,7 +185,7 @@ pub struct Tcb {
     pub opened_at: Tick,
 }
 
-const _: () = assert!(size_of::<Tcb>() <= 104);
+const _: () = assert!(size_of::<Tcb>() <= 100);
 
 impl Tcb {
     /// The window we keep open, in bytes: what is received is taken at once, so it never shrinks, and a

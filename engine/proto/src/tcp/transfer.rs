@@ -36,7 +36,7 @@ impl Tcb {
 
     /// Takes in the acknowledgement and window of an acceptable segment.
     pub(super) fn acknowledged(&mut self, seg: &Segment, cx: &Context<'_>) {
-        let old_wnd = self.snd_wnd;
+        let was_stalled = self.is_stalled(cx);
         let before = self.snd_una;
         let window_moved = self.update_window(seg);
         if seg.ack.is_after(before) {
@@ -54,18 +54,19 @@ impl Tcb {
         if is_duplicate {
             self.duplicate();
         }
-        if old_wnd == 0 && self.snd_wnd > 0 {
+        if was_stalled && !self.is_stalled(cx) {
             self.reopen();
         }
     }
 
     /// RFC 9293 §3.10.7.4: the newest segment's window counts. A segment that acknowledges more is newer
     /// than what is known, also when it sends old data again: to move SND.UNA without its window would
-    /// move the right edge beyond what the peer allows. Returns whether the window changed.
+    /// move the right edge beyond what the peer allows. One that acknowledges less is older, whatever
+    /// its number. Of the others the number decides; that SND.WL2 ≤ SEG.ACK goes without saying. Returns
+    /// whether the window changed.
     fn update_window(&mut self, seg: &Segment) -> bool {
         let newer = seg.ack.is_after(self.snd_una)
-            || self.snd_wl1.is_before(seg.seq)
-            || (self.snd_wl1 == seg.seq && !seg.ack.is_before(self.snd_wl2));
+            || (seg.ack == self.snd_una && !seg.seq.is_before(self.snd_wl1));
         if !newer {
             return false;
         }
@@ -74,7 +75,6 @@ impl Tcb {
         self.snd_wnd = wnd;
         self.snd_wnd_max = self.snd_wnd_max.max(wnd);
         self.snd_wl1 = seg.seq;
-        self.snd_wl2 = seg.ack;
         moved
     }
 
@@ -140,10 +140,9 @@ impl Tcb {
         self.traits.set(Traits::MEASURING, false);
     }
 
-    /// The window opened again: what was only a probe is sent anew.
+    /// The window opened again: what was only a probe is sent anew, with a timer of its own.
     fn reopen(&mut self) {
         self.retries = 0;
-        self.snd_nxt = self.snd_una;
         self.traits.set(Traits::TIMED, false);
     }
 
@@ -240,7 +239,7 @@ impl Tcb {
     fn sent(&mut self, len: u32, fin: bool, cx: &Context<'_>) {
         let end = self.snd_nxt.add(len).add(u32::from(fin));
         let is_new = end.is_after(self.snd_max);
-        if is_new && !self.traits.has(Traits::MEASURING) && !self.traits.has(Traits::TIMESTAMPS) {
+        if is_new && !self.traits.has(Traits::MEASURING) {
             self.traits.set(Traits::MEASURING, true);
             self.rtt_seq = end;
             self.rtt_at_us = cx.now.us as u32;

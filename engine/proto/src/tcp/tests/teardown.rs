@@ -114,7 +114,13 @@ fn silence_ends_by_reset() {
     let ack = half.ack(ANSWER + 1);
     half.hear(&ack);
     let idle = Talk::established(&fixture, Options::default());
-    for (mut talk, after) in [(half, fixture.policy.half_closed), (idle, fixture.policy.idle)] {
+    let (half_closed, never) = (fixture.policy.half_closed, fixture.policy.idle);
+    for (mut talk, after, end) in
+        [(half, half_closed, End::HalfClosedTimeout), (idle, never, End::IdleTimeout)]
+    {
+        let mut over = talk.tcb;
+        let (_, _, event) = over.on_timer(&fixture.at(after.into()));
+        assert_eq!(event, Some(Event::Ended(end)));
         let said = talk.wait(u64::from(after) + 1000);
         assert_eq!((said.len(), said[0].0), (1, u64::from(after)));
         assert_eq!((said[0].1.flags, said[0].1.window), (Flags::RST | Flags::ACK, 0));

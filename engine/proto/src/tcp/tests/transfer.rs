@@ -83,9 +83,23 @@ fn a_partial_ack_in_recovery_sends_the_next_hole() {
     let (mut talk, _) = asked(&fixture);
     let ack = talk.ack(MSS);
     (0..4).for_each(|_| drop(talk.hear(&ack)));
+    let before = talk.tcb.cwnd;
     let partial = talk.ack(4 * MSS);
     assert_eq!(octets(&talk.hear(&partial))[0], (4 * MSS, 1460));
     assert!(talk.tcb.traits.has(Traits::RECOVERING));
+    assert_eq!(talk.tcb.cwnd, before - 3 * MSS + MSS, "deflated by what was acknowledged");
+}
+
+/// RFC 5681 §3.2: in a row, and for the same hole.
+#[test]
+fn duplicates_of_another_hole_do_not_count() {
+    let fixture = long_answer();
+    let (mut talk, _) = asked(&fixture);
+    for n in 1..5 {
+        let ack = talk.ack(n * MSS);
+        (0..3).for_each(|_| drop(talk.hear(&ack)));
+    }
+    assert!(!talk.tcb.traits.has(Traits::RECOVERING));
 }
 
 /// RFC 6582 §3.2: after a timeout, duplicates of what was sent before it are no new loss.
@@ -106,12 +120,15 @@ fn other_acks_are_no_duplicates() {
     let (mut talk, _) = asked(&fixture);
     let ack = talk.ack(MSS);
     talk.hear(&ack);
-    for n in 1..8u16 {
-        let moved = Segment { window: ack.window - n, ..ack };
+    for n in 1..8 {
+        let moved = Segment { window: ack.window - n, ..talk.ack(MSS) };
         talk.hear(&moved);
-        talk.hear(&data(moved, 1));
     }
-    assert!(!talk.tcb.traits.has(Traits::RECOVERING));
+    for _ in 1..8 {
+        let more = Segment { window: ack.window - 7, ..data(talk.ack(MSS), 1) };
+        talk.hear(&more);
+    }
+    assert!(!talk.tcb.traits.has(Traits::RECOVERING) && talk.tcb.dup_acks == 0);
     let mut talk = Talk::established(&fixture, Options::default());
     let again = talk.ack(0);
     (0..5).for_each(|_| assert!(talk.hear(&again).is_empty()));
@@ -135,6 +152,22 @@ fn a_timeout_sends_one_segment_and_backs_off() {
         [(MSS, 1460), (2 * MSS, 1460)],
         "slow start from the hole"
     );
+    let acknowledged_at = talk.ms;
+    assert_eq!(talk.wait(2000)[0].0 - acknowledged_at, 1000, "an answer ends the back-off");
+    let later = talk.ack(7 * MSS);
+    assert_eq!(octets(&talk.hear(&later))[0].0, 7 * MSS, "what arrived is not sent again");
+}
+
+/// RFC 6298 §5.2: nothing to wait for, no timer.
+#[test]
+fn the_timer_stops_when_everything_is_acknowledged() {
+    let fixture = long_answer();
+    let (talk, flight) = asked(&fixture);
+    for (octets, runs) in [(MSS, true), (flight.len() as u32 * MSS, false)] {
+        let mut tcb = talk.tcb;
+        tcb.acknowledged(&talk.ack(octets), &fixture.at(1));
+        assert_eq!(tcb.traits.has(Traits::TIMED), runs);
+    }
 }
 
 /// RFC 9293 §3.8.3: R2 is more than 100 s; then the flow is given up by RST.
@@ -178,6 +211,13 @@ fn only_what_was_sent_once_is_measured() {
     let ack = talk.ack(10 * MSS);
     talk.hear(&ack);
     assert_eq!(talk.tcb.srtt_us, before);
+    let (mut talk, _) = asked(&fixture);
+    let before = talk.tcb.srtt_us;
+    talk.ms += 300;
+    let (hole, all) = (talk.ack(0), talk.ack(10 * MSS));
+    (0..3).for_each(|_| drop(talk.hear(&hole)));
+    talk.hear(&all);
+    assert_eq!(talk.tcb.srtt_us, before, "nor what was sent again for three duplicates");
     let mut talk = Talk::established(&fixture, linux());
     let request = data(talk.ack(0), 5);
     talk.hear(&request);
@@ -186,6 +226,11 @@ fn only_what_was_sent_once_is_measured() {
     let ack = Segment { options: echo, ..talk.ack(1448) };
     talk.hear(&ack);
     assert!(talk.tcb.srtt_us > 100_000, "an eighth of 1.5 s");
+    let before = talk.tcb.srtt_us;
+    let timestamps = Some(Timestamps { val: 2000, ecr: 1 << 31 });
+    let wild = Segment { options: Options { timestamps, ..ack.options }, ..talk.ack(2 * 1448) };
+    talk.hear(&wild);
+    assert_eq!(talk.tcb.srtt_us, before, "an echo of what was never sent");
 }
 
 /// RFC 9293 §3.8.6: nothing goes beyond the peer's window, whatever it shrinks to.
@@ -198,12 +243,42 @@ fn the_peers_window_is_never_exceeded() {
     assert_eq!(octets(&talk.hear(&request)), [(0, 1460), (1460, 1460)]);
     let shrunk = Segment { window: 500, ..talk.ack(MSS) };
     assert!(talk.hear(&shrunk).is_empty());
+    talk.wait(500);
     let shut = Segment { window: 0, ..talk.ack(2 * MSS) };
     assert!(talk.hear(&shut).is_empty());
-    let probes = talk.wait(10_000);
-    assert!(probes.len() >= 2 && probes.iter().all(|(_, reply)| reply.payload_len == 1));
+    let probes = talk.wait(4000);
+    assert_eq!(probes.iter().map(|(ms, _)| *ms).collect::<Vec<_>>(), [1500, 3500]);
+    assert!(probes.iter().all(|(_, reply)| reply.payload_len == 1));
     let open = Segment { window: 65_000, ..talk.ack(2 * MSS) };
     assert_eq!(octets(&talk.hear(&open))[0], (2 * MSS, 1460), "the probe's octet is sent again");
+    let opened_at = talk.ms;
+    assert_eq!(talk.wait(2000)[0].0 - opened_at, 1000, "and not with the probes' back-off");
+}
+
+/// RFC 9293 §3.10.7.4: an older segment's window does not count, unless it acknowledges more.
+#[test]
+fn the_newest_window_counts() {
+    let fixture = long_answer();
+    let (mut talk, _) = asked(&fixture);
+    let newest = data(Segment { window: 9000, ..talk.ack(2 * MSS) }, 5);
+    talk.hear(&newest);
+    let overlapping = |window, octets, talk: &Talk<'_>| {
+        data(Segment { window, seq: talk.tcb.rcv_nxt.sub(3), ..talk.ack(octets) }, 5)
+    };
+    let late = Segment { window: 8000, seq: talk.tcb.rcv_nxt.add(9), ..talk.ack(MSS) };
+    talk.hear(&late);
+    assert_eq!(talk.tcb.snd_wnd, 9000, "it acknowledges less: it was overtaken");
+    for (window, octets, counts) in [(7000, 2 * MSS, false), (6000, 3 * MSS, true)] {
+        talk.tcb.snd_wl1 = talk.tcb.rcv_nxt;
+        let before = talk.tcb.snd_wnd;
+        let older = overlapping(window, octets, &talk);
+        talk.hear(&older);
+        assert_eq!(talk.tcb.snd_wnd, if counts { window.into() } else { before });
+    }
+    let same = Segment { window: 5000, seq: talk.tcb.rcv_nxt, ..talk.ack(3 * MSS) };
+    talk.tcb.snd_wl1 = same.seq;
+    talk.hear(&same);
+    assert_eq!(talk.tcb.snd_wnd, 5000, "of the same number, the later one");
 }
 
 /// RFC 9293 §3.8.6.2.1: no small piece goes only because the window has room for it.
@@ -223,6 +298,22 @@ fn a_silly_window_draws_no_silly_segments() {
     assert_eq!(octets(&talk.hear(&half)), [(flight * MSS, 700)], "half of the largest window");
 }
 
+/// A window that was too small and grows ends the probes; what is lost then is lost for the first time.
+#[test]
+fn a_window_that_grows_ends_the_probes() {
+    let fixture = long_answer();
+    let options = Options { mss: Some(MSS as u16), ..Options::default() };
+    let mut talk = Talk::established(&fixture, options);
+    let request = data(Segment { window: 100, ..talk.ack(0) }, 5);
+    assert_eq!(octets(&talk.hear(&request)), [(0, 0)], "an ACK");
+    assert_eq!(octets(&[talk.wait(1500)[0].1]), [(0, 100)], "what fits the window");
+    let ack = Segment { window: 8000, ..talk.ack(0) };
+    assert_eq!(talk.hear(&ack).len(), 5);
+    let began = talk.ms;
+    assert_eq!(talk.wait(1000)[0].0 - began, 1000);
+    assert_eq!(talk.tcb.ssthresh, 5 * MSS / 2);
+}
+
 /// RFC 6429 §3: a window that stays shut is no life; the flow ends by the idle time.
 #[test]
 fn a_shut_window_does_not_hold_a_flow() {
@@ -235,7 +326,9 @@ fn a_shut_window_does_not_hold_a_flow() {
         if talk.tcb.state != State::Closed {
             talk.hear(&shut);
         }
-        talk.wait(1000);
+        if talk.wait(1000).iter().any(|(_, reply)| reply.flags.has(Flags::RST)) {
+            assert_eq!(talk.ms / 1000, u64::from(fixture.policy.idle / 1000));
+        }
     }
     assert_eq!(talk.tcb.state, State::Closed);
 }
@@ -390,6 +483,9 @@ fn congestion_is_echoed_until_the_sender_slows_down() {
     let (mut talk, _) = Talk::half_open(&fixture, &asks);
     let third = talk.ack(0);
     talk.hear(&third);
+    let bare = Segment { ce: true, ..talk.ack(0) };
+    talk.hear(&bare);
+    assert!(!talk.tcb.traits.has(Traits::ECHO_CE), "a bare ACK has no business with a mark");
     let marked = Segment { ce: true, ..data(talk.ack(0), 5) };
     assert!(talk.hear(&marked)[0].flags.has(Flags::ECE));
     let plain = data(talk.ack(0), 5);
