@@ -6,7 +6,7 @@ use usher_proto::neighbor::{self, Due};
 use usher_proto::verdict::Verdict;
 use usher_proto::wire::Parsed;
 
-use super::egress::redirect;
+use super::egress::{end, redirect};
 use super::turn::Turn;
 use crate::port::{Frame, QueuePair};
 use crate::stats::Counter;
@@ -30,7 +30,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
             Verdict::Drop(reason) => self.discard(port, frame, reason),
             Verdict::Deliver | Verdict::Answer(_) | Verdict::Connect => self.deliver(port, frame),
             Verdict::Reflect => {
-                frame.set_len(outcome.len);
+                end(&mut frame, outcome.len);
                 self.tally.add(Counter::Reflected, 1);
                 link.push(frame, self.tally);
             }

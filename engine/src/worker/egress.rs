@@ -14,6 +14,9 @@ use crate::stats::{Counter, PortCounter, Tally};
 /// Next hops that a worker resolves on a port at the same time.
 const NEIGHBOURS: usize = 64;
 
+/// The least length of an Ethernet frame, its check sequence left off (IEEE 802.3 §4.2.3.3).
+const LEAST_LEN: usize = 60;
+
 /// A frame could not be written or there was no buffer for it.
 #[derive(Debug)]
 pub(super) struct NoBuffer;
@@ -51,7 +54,7 @@ impl<Q: QueuePair> Egress<Q> {
     ) -> Result<(), NoBuffer> {
         match answer_in_place(frame.room(), seg, reply, payload, self.checksums) {
             Ok(len) => {
-                frame.set_len(len);
+                end(&mut frame, len);
                 self.request_checksums(&mut frame, &seg.tuple);
                 count_flags(reply.flags, tally);
                 self.push(frame, tally);
@@ -76,7 +79,7 @@ impl<Q: QueuePair> Egress<Q> {
         let mut frame = self.buffer(tally)?;
         match emit(frame.room(), link, tuple, reply, payload, self.checksums) {
             Ok(len) => {
-                frame.set_len(len);
+                end(&mut frame, len);
                 self.request_checksums(&mut frame, tuple);
                 count_flags(reply.flags, tally);
                 Ok(frame)
@@ -97,7 +100,7 @@ impl<Q: QueuePair> Egress<Q> {
         let Ok(mut frame) = self.buffer(tally) else { return };
         match write(frame.room()) {
             Ok(len) => {
-                frame.set_len(len);
+                end(&mut frame, len);
                 self.push_generated(frame, tally);
             }
             Err(_) => self.recycle(frame),
@@ -177,6 +180,20 @@ impl<Q: QueuePair> Egress<Q> {
             let (l2, l3) = header_lens(tuple);
             frame.request_tx_checksums(self.checksums, l2, l3, tuple.local.is_v4());
         }
+    }
+}
+
+/// Ends `frame` after `len` bytes, or pads it to the least length: a NIC would, a packet socket does not.
+/// With zeros, as the buffer still holds what somebody else sent.
+#[inline]
+pub(super) fn end(frame: &mut impl Frame, len: usize) {
+    let padded = len.max(LEAST_LEN);
+    match frame.room().get_mut(len..padded) {
+        Some(padding) => {
+            padding.fill(0);
+            frame.set_len(padded);
+        }
+        None => frame.set_len(len),
     }
 }
 

@@ -1,7 +1,9 @@
 //! A worker on a memory port: frames in, frames out, nothing lost in between.
 
 use usher_proto::tcp::State;
-use usher_proto::testing::{CLIENT_MAC, OUR_MAC, TcpFrame, TcpRead, arp, read_arp, read_tcp, tcp};
+use usher_proto::testing::{
+    CLIENT_MAC, Envelope, OUR_MAC, TcpFrame, TcpRead, arp, echo, read_arp, read_tcp, tcp,
+};
 use usher_proto::verdict::{End, Reason};
 use usher_proto::wire::{Flags, Mac};
 
@@ -368,6 +370,49 @@ fn strangers_get_what_policy_says() {
     assert!(bench.ask(&client(7).ack(5, 5)).is_empty());
     let stats = bench.worker.stats();
     assert_eq!((stats.dropped(Reason::OtherAddress), stats.dropped(Reason::InvalidAck)), (1, 1));
+}
+
+/// IEEE 802.3 §4.2.3.3: short frames are padded, with nothing of what the buffer held before (CVE-2003-0001);
+/// the lengths in their headers stay.
+#[test]
+fn short_frames_are_padded_with_zeros() {
+    let mut bench = Bench::new(&Setup::default());
+    let rubbish: Vec<_> = std::iter::from_fn(|| bench.wire.alloc())
+        .map(|mut frame| {
+            frame.room().fill(0xa5);
+            frame
+        })
+        .collect();
+    drop(rubbish);
+    let questions = [
+        client(40000).syn(5).padding(20).build(),
+        tcp().from(CLIENT).to("10.10.0.10:81").ack(5, 5).payload(&[0xa5; 50]).build(),
+        arp().sender("10.10.0.1").target("10.10.0.10").padding(18).build(),
+        echo().from("10.10.0.1").to("10.10.0.10").payload(b"").padding(40).build(),
+    ];
+    let (mut told, mut lens) = (Vec::new(), Vec::new());
+    for question in questions {
+        assert!(bench.wire.send(0, &question));
+        bench.turn();
+        let answer = bench.wire.receive(0).expect("an answer").bytes().to_vec();
+        lens.push(answer.len());
+        told.push(match answer[12..14] {
+            [8, 0] => 14 + usize::from(answer[17]),
+            _ => 42,
+        });
+        assert!(answer[told[told.len() - 1]..].iter().all(|byte| *byte == 0), "{answer:02x?}");
+    }
+    assert_eq!((told, lens), (vec![58, 54, 42, 42], vec![60; 4]));
+}
+
+/// What nobody asked for is padded, too.
+#[test]
+fn short_frames_of_our_own_are_padded_with_zeros() {
+    let mut bench = Bench::new(&Setup::default());
+    bench.shake(40000, 5);
+    bench.wait_ms(1100);
+    let repeated = bench.wire.receive(0).expect("the SYN-ACK again").bytes().to_vec();
+    assert_eq!((repeated.len(), &repeated[58..]), (60, &[0, 0][..]));
 }
 
 #[test]

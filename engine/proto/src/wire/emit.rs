@@ -28,7 +28,7 @@ pub fn answer_in_place(
 }
 
 /// Writes `reply` from `tuple.local` to `tuple.remote`, with `payload`, into `buf`; returns the frame's
-/// length. `payload` counts, not `reply.payload_len`. Short frames are not padded: that is the port's work.
+/// length. `payload` counts, not `reply.payload_len`. Short frames are not padded: that is for who sends them.
 ///
 /// # Errors
 /// When there is no room for it; `buf` then holds nothing useful.

@@ -268,6 +268,7 @@ impl Engine {
     }
 
     fn untag(&self, frame: &[u8]) -> Vec<u8> {
+        assert!(frame.len() >= 60, "shorter than Ethernet's least frame: {frame:02x?}");
         let mut bytes = frame.to_vec();
         if self.setup.vlan > 0 {
             let tag: Vec<u8> = bytes.drain(12..16).collect();
