@@ -32,7 +32,7 @@ fn flow(n: u32) -> NewFlow {
         tuple: tuple(n),
         tcb: Tcb { state: State::Established, iss: SeqNum(n), ..Tcb::default() },
         peer: Mac::ZERO,
-        service: 0,
+        edition: 0,
         started_us: 0,
     }
 }

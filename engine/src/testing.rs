@@ -3,17 +3,16 @@
 
 #![forbid(unsafe_code)]
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 use std::sync::Arc;
 
 use usher_proto::cookie::{IsnKey, Keys, Secret};
-use usher_proto::tcp::Policy;
 use usher_proto::time::Now;
 
-use crate::config::{Cookies, Device, HandshakePlan, PortPlan, Prefix, ServiceKind, ServicePlan};
-use crate::port::{Port, PortError};
-use crate::stats::Board;
-use crate::worker::{Keyring, LastIssued, Seeds, Station, View, Worker};
+use crate::config::{Cookies, Plan, ServiceKind};
+use crate::port::{Port, PortError, QueuePair};
+use crate::worker::{Keyring, LastIssued, Outfit, Seeds, Station, View, Worker};
 
 /// Our own address, 10.10.0.2 in a network of 16 bits.
 pub const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 10, 0, 2));
@@ -49,30 +48,29 @@ impl Default for Setup<'_> {
     }
 }
 
-/// The port `wan` with the addresses above.
+/// A plan of the port `wan` and the service `hello`, which have the addresses above.
+///
+/// # Panics
+/// Never, unless the configuration's language changes.
 #[must_use]
-pub fn port_plan() -> PortPlan {
-    PortPlan {
-        name: "wan".into(),
-        device: Device::Dpdk("net_null0".into()),
-        queues: None,
-        addresses: vec![Prefix { addr: OWN, len: 16 }],
-        gateways: vec![],
-        vlan: 0,
-        mtu: 1500,
-        vips: vec![VIP, VIP6],
-    }
-}
-
-/// The service `hello` with the addresses above.
-#[must_use]
-pub fn service_plan(answer: &[u8]) -> ServicePlan {
-    ServicePlan {
-        name: "hello".into(),
-        listen: vec![SocketAddr::new(VIP, 80), SocketAddr::new(VIP6, 80)],
-        port: 0,
-        kind: ServiceKind::Respond(answer.into()),
-    }
+pub fn plan(setup: &Setup<'_>) -> Plan {
+    let text = r#"
+        [[port]]
+        name = "wan"
+        device = "net_null0"
+        addresses = ["10.10.0.2/16"]
+        [[service]]
+        name = "hello"
+        listen = ["10.10.0.10:80", "[fd00::10]:80"]
+        kind = "respond"
+        response = "hello"
+    "#;
+    let mut plan = Plan::parse(text, Path::new("testing.toml")).expect("a right configuration");
+    plan.handshake.cookies = setup.cookies;
+    plan.handshake.half_open_limit = setup.half_open_limit;
+    plan.flow_capacity = setup.capacity;
+    plan.services[0].kind = ServiceKind::Respond(setup.answer.into());
+    plan
 }
 
 /// Keys of a secret that is none.
@@ -80,19 +78,6 @@ pub fn service_plan(answer: &[u8]) -> ServicePlan {
 pub fn keyring(shared: bool) -> Keyring {
     let secret = Secret::from_bytes([7; 32]);
     Keyring { cookies: Keys::new(&secret), shared, isn: IsnKey::new(&secret) }
-}
-
-/// The view of this port and this service.
-#[must_use]
-pub fn view(setup: &Setup<'_>, station: Station) -> View {
-    let handshake = HandshakePlan {
-        cookies: setup.cookies,
-        half_open_limit: setup.half_open_limit,
-        secret: None,
-    };
-    let (ports, services) = ([port_plan()], [service_plan(setup.answer)]);
-    let keyring = keyring(setup.shared);
-    View::of(Policy::default(), &handshake, &ports, &services, &[station], keyring)
 }
 
 /// Starts `port` and makes a worker for all its queues.
@@ -104,9 +89,23 @@ pub fn worker<P: Port>(
     port: &mut P,
     now: Now,
 ) -> Result<Worker<P::Queue>, PortError> {
-    let view = Arc::new(view(setup, Station { mac: port.mac(), mtu: port.mtu() }));
+    let station = Station { mac: port.mac(), mtu: port.mtu() };
+    let view = Arc::new(View::new(&plan(setup), &[station], keyring(setup.shared)));
     let queues = port.start()?.into_iter().map(Some).collect();
-    let board = Arc::new(Board::new(view.port_count(), view.service_count()));
     let (issued, seeds) = (LastIssued::default(), Seeds::from_bytes([[7; 32]; 3]));
-    Ok(Worker::new(view, queues, setup.capacity, board, issued, seeds, now))
+    Ok(Worker::new(Outfit::new(view), queues, setup.capacity, issued, seeds, now))
+}
+
+/// Lets the workers of one engine go on with `plan`, as it does.
+///
+/// # Panics
+/// Without a worker, and when there have been too many services.
+pub fn reload<Q: QueuePair>(workers: &mut [Worker<Q>], plan: &Plan, now: Now) {
+    let view = workers[0].view();
+    let in_use = |edition| workers.iter().any(|worker| worker.board().held(edition) > 0);
+    let next = view.following(plan, view.keyring().clone(), in_use).expect("few services");
+    let next = Arc::new(next);
+    for worker in workers {
+        drop(worker.adopt(Outfit::new(Arc::clone(&next)), now));
+    }
 }

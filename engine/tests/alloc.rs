@@ -5,6 +5,7 @@
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
+use std::sync::Arc;
 
 use usher::clock::{Clock, FakeClock};
 use usher::config::Cookies;
@@ -12,7 +13,7 @@ use usher::port::memory::{self, MemoryQueue, Options, Wire};
 use usher::port::{Burst, Frame};
 use usher::stats::{Counter, WorkerSnapshot};
 use usher::testing::{self, Setup};
-use usher::worker::Worker;
+use usher::worker::{Outfit, Worker};
 use usher_proto::testing::{OUR_MAC, Read, TcpFrame, arp, echo, solicit, tcp, try_read};
 use usher_proto::wire::{Flags, TxChecksums};
 
@@ -82,6 +83,17 @@ impl Bench {
             Setup { cookies, half_open_limit: 40, capacity: 64, shared: true, answer: &answer };
         let worker = testing::worker(&setup, &mut port, clock.now()).expect("it starts");
         Self { worker, wire, clock, allocated: 0 }
+    }
+
+    /// Goes on with another answer. The worker gives back what it no longer needs.
+    fn reload(&mut self, cookies: Cookies) {
+        let setup = Setup { cookies, half_open_limit: 40, answer: b"new", ..Setup::default() };
+        let (view, now) = (self.worker.view(), self.clock.now());
+        let view = view.following(&testing::plan(&setup), view.keyring().clone(), |_| true);
+        let outfit = Outfit::new(Arc::new(view.expect("few services")));
+        let (worker, mut old) = (&mut self.worker, None);
+        self.allocated += allocations(|| old = Some(worker.adopt(outfit, now)));
+        drop(old);
     }
 
     /// Lets `ms` pass and the worker turn, with its allocations counted.
@@ -181,6 +193,8 @@ fn live(cookies: Cookies, tx_checksums: TxChecksums) -> WorkerSnapshot {
     bench.play(&syns(4000..4020));
     syns(5000..5010).iter().for_each(|frame| bench.send(frame));
     bench.turn(1);
+    bench.reload(cookies);
+    bench.play(&syns(6000..6005));
     bench.worker.drain(bench.clock.now().tick, 5);
     bench.turn(1);
     bench.turn(10);

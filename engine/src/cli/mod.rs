@@ -54,8 +54,8 @@ enum Command {
     Capture(Later),
     /// Drain a running engine (not in this version: send it SIGTERM)
     Drain(Later),
-    /// Reload a running engine's configuration (not in this version)
-    Reload(Later),
+    /// Have a running engine read its configuration again
+    Reload(reload::Options),
     /// List, drain or enable backends (not in this version)
     Backend(Later),
 }
@@ -101,7 +101,7 @@ pub fn main() -> ExitCode {
         Command::Flows(_) => not_yet("flows", "`usher stats` counts flows by state"),
         Command::Capture(_) => not_yet("capture", "tcpdump sees the frames of kernel interfaces"),
         Command::Drain(_) => not_yet("drain", "SIGTERM drains the engine and ends it"),
-        Command::Reload(_) => not_yet("reload", "SIGHUP makes the engine check its file again"),
+        Command::Reload(options) => reload::ask(&options),
         Command::Backend(_) => {
             not_yet("backend", "there are no backends before `kind = \"proxy\"`")
         }

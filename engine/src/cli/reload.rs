@@ -1,61 +1,51 @@
-//! SIGHUP: the configuration is read and checked again. This version applies nothing while it runs; it
-//! says which tables differ from what runs, so that nobody thinks otherwise.
+//! SIGHUP and `usher reload`: the configuration is read again, and the engine goes on with it.
 
 use std::path::Path;
 
-use tracing::{error, info, warn};
+use clap::Args;
 
+use super::{DONE, FAILED, Running, complain, report, say};
 use crate::config::Plan;
+use crate::control::request;
+use crate::engine::Engine;
+use crate::port::Port;
 
-/// Checks `file` again and logs what of it would need a restart.
-pub(super) fn reload(running: &Plan, file: &Path) {
-    let plan = match Plan::load(file) {
-        Ok(plan) => plan,
-        Err(error) => {
-            return error!("reload: the file is wrong and nothing was changed\n{error}");
-        }
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    #[command(flatten)]
+    running: Running,
+}
+
+/// Asks a running engine to reload; returns the exit code.
+pub(super) fn ask(options: &Options) -> u8 {
+    let socket = match options.running.socket() {
+        Ok(socket) => socket,
+        Err(error) => return report(&error),
     };
-    let differing = differing(running, &plan);
-    if differing.is_empty() {
-        info!("reload: {} says what runs already", file.display());
-    } else {
-        let tables = differing.join(", ");
-        warn!(
-            "reload: {tables} differ from what runs; this version applies them at a restart only"
-        );
+    match request(&socket, "reload") {
+        Ok(outcome) => {
+            say(outcome["done"].as_str().unwrap_or_default());
+            DONE
+        }
+        Err(cause) => {
+            complain(&format!("{}: {cause}", socket.display()));
+            FAILED
+        }
     }
 }
 
-/// The tables in which two plans differ.
-fn differing(a: &Plan, b: &Plan) -> Vec<&'static str> {
-    [
-        ("[engine]", a.engine != b.engine),
-        ("[dpdk]", a.dpdk != b.dpdk),
-        ("[[port]]", a.ports != b.ports),
-        ("[flow_table]", a.flow_capacity != b.flow_capacity),
-        ("[handshake] or [timeouts]", a.policy != b.policy || a.handshake != b.handshake),
-        ("[[service]]", a.services != b.services),
-        ("[metrics]", a.metrics != b.metrics),
-    ]
-    .into_iter()
-    .filter_map(|(table, differs)| differs.then_some(table))
-    .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tables_that_differ_are_named() {
-        let text = "[[port]]\nname = \"wan\"\ndevice = \"net_null0\"\n";
-        let plan = |more: &str| Plan::parse(&format!("{text}{more}"), Path::new("x")).unwrap();
-        let running = plan("");
-        assert!(differing(&running, &plan("")).is_empty());
-        let other = plan("mtu = 1400\n[timeouts]\nidle = \"5s\"\n[engine]\ncores = [1]\n");
-        assert_eq!(
-            differing(&running, &other),
-            ["[engine]", "[[port]]", "[handshake] or [timeouts]"]
-        );
+/// Reads `file` again and goes on with it; what it refuses leaves everything as it was.
+pub(super) fn reload<P: Port + 'static>(
+    engine: &mut Engine<P>,
+    file: &Path,
+) -> Result<String, String> {
+    let unchanged = |why: String| format!("{why}; nothing was changed");
+    let plan = Plan::load(file)
+        .map_err(|error| format!("the file is wrong and nothing was changed\n{error}"))?;
+    let name = file.display();
+    if plan == *engine.plan() {
+        return Ok(format!("{name} says what runs already"));
     }
+    engine.reload(&plan).map_err(unchanged)?;
+    Ok(format!("{name} is in force: {} service(s)", plan.services.len()))
 }

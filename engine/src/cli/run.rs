@@ -9,6 +9,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 use std::time::Duration;
 
+use crossbeam::channel::{Receiver, bounded};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
@@ -18,7 +19,7 @@ use super::check::before_start;
 use super::reload::reload;
 use super::{DONE, FAILED, MISUSED, complain, load, say};
 use crate::config::{Plan, Topology};
-use crate::control::{ControlSocket, HttpServer, exit_table};
+use crate::control::{ControlSocket, HttpServer, Request, exit_table};
 use crate::engine::Engine;
 use crate::port::pcap::{PcapPort, PcapSetup};
 use crate::port::{Port, PortError};
@@ -92,9 +93,10 @@ fn serve<P: Port + 'static>(
     cores: &[Option<usize>],
     mut signal: impl FnMut() -> Option<i32>,
 ) -> Result<u8, Box<dyn Error + Send + Sync>> {
-    let engine = Engine::start(plan, ports, cores)?;
+    let mut engine = Engine::start(plan, ports, cores)?;
     let socket = &plan.engine.control_socket;
-    let control = ControlSocket::listen(socket, engine.source())
+    let (errands, asked) = bounded(1);
+    let control = ControlSocket::listen(socket, engine.source(), errands)
         .map_err(|cause| format!("control socket {}: {cause}", socket.display()))?;
     let metrics = plan.metrics.map(|address| {
         HttpServer::listen(address, engine.source())
@@ -103,8 +105,9 @@ fn serve<P: Port + 'static>(
     let metrics = metrics.transpose()?;
     announce(&engine.source().snapshot(), metrics.as_ref());
     say("usher ready");
-    let code = watch(&engine, plan, file, &mut signal);
-    drop((control, metrics));
+    let code = watch(&mut engine, file, &asked, &mut signal);
+    // in this order: who waits for an errand that nobody carries out any more ends first
+    drop((asked, control, metrics));
     say(&exit_table(&engine.stats()));
     Ok(code)
 }
@@ -121,28 +124,36 @@ fn announce(snapshot: &crate::stats::Snapshot, metrics: Option<&HttpServer>) {
     }
 }
 
-/// Obeys signals until the workers have ended; returns the exit code.
+/// Obeys signals and the control socket until the workers have ended; returns the exit code.
 fn watch<P: Port + 'static>(
-    engine: &Engine<P>,
-    plan: &Plan,
+    engine: &mut Engine<P>,
     file: &Path,
+    asked: &Receiver<Request>,
     signal: &mut impl FnMut() -> Option<i32>,
 ) -> u8 {
     let mut draining = false;
     while !engine.is_finished() {
         match signal() {
-            Some(SIGHUP) => reload(plan, file),
+            Some(SIGHUP) => match reload(engine, file) {
+                Ok(done) => info!("reload: {done}"),
+                Err(error) => error!("reload: {error}"),
+            },
             Some(_) if draining => {
                 warn!("a second signal: ending at once");
                 return FAILED;
             }
             Some(_) => {
                 draining = true;
-                let limit = plan.engine.drain_timeout;
+                let limit = engine.plan().engine.drain_timeout;
                 info!("draining, for at most {}", humantime::format_duration(limit));
                 engine.drain(limit);
             }
-            None => std::thread::park_timeout(WATCH),
+            None => {
+                if let Ok(Request::Reload(answer)) = asked.recv_timeout(WATCH) {
+                    // a client that went away hears nothing
+                    let _ = answer.send(reload(engine, file));
+                }
+            }
         }
     }
     if !draining {

@@ -1,9 +1,9 @@
 //! What a plan says to DPDK.
 
-use usher_proto::neighbor::group_of;
-use usher_proto::wire::{Addr, Mac};
+use usher_proto::wire::Addr;
 
 use super::plan::{Memory, Plan, PortPlan};
+use crate::port;
 use crate::port::dpdk::{Pages, PortSetup, Setup};
 
 impl Plan {
@@ -31,26 +31,20 @@ fn port_setup(port: &PortPlan) -> Option<PortSetup> {
         device: port.device.dpdk()?.to_owned(),
         queues: port.queues,
         mtu: port.mtu,
-        groups: groups(port),
+        groups: port::groups_of(addresses(port)),
     })
 }
 
-/// The groups that neighbour discovery asks and tells us by: each address's own (RFC 4291 §2.7.1) and all nodes.
-fn groups(port: &PortPlan) -> Vec<Mac> {
+fn addresses(port: &PortPlan) -> impl Iterator<Item = Addr> {
     let own = port.addresses.iter().map(|prefix| prefix.addr);
-    let all = own.chain(port.vips.iter().copied());
-    let mut groups: Vec<Mac> = all.filter_map(|addr| group_of(&Addr::from(addr))).collect();
-    if !groups.is_empty() {
-        groups.push(Mac([0x33, 0x33, 0, 0, 0, 1]));
-    }
-    groups.sort_unstable_by_key(|group| group.0);
-    groups.dedup();
-    groups
+    own.chain(port.vips.iter().copied()).map(Addr::from)
 }
 
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use usher_proto::wire::Mac;
 
     use super::*;
 

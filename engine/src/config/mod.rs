@@ -15,6 +15,7 @@ mod plan;
 mod port;
 mod problem;
 mod proxy;
+mod reload;
 mod resolve;
 mod schema;
 mod secret;

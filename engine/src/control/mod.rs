@@ -1,8 +1,8 @@
 //! How a running engine is asked: a Unix socket for `usher stats`, HTTP for Prometheus and probes, and
 //! the table at exit.
 //!
-//! Everything here reads a [`Snapshot`] of what the workers have published; nothing touches the packet
-//! path. Requests are bounded in size and time, and so is the number of them at once.
+//! Everything here reads a [`Snapshot`] of what the workers have published, or hands a [`Request`] to the
+//! engine's own thread; nothing touches the packet path. Requests are bounded in size and time, and so is the number of them at once.
 
 mod http;
 mod json;
@@ -13,6 +13,8 @@ mod table;
 use std::fmt;
 use std::sync::Arc;
 
+use crossbeam::channel::Sender;
+
 use crate::stats::Snapshot;
 
 pub use http::HttpServer;
@@ -20,6 +22,13 @@ pub use json::stats_json;
 pub use metrics::prometheus_text;
 pub use socket::{ControlSocket, request};
 pub use table::{exit_table, stats_table};
+
+/// What a client of the control socket wants done, for the engine's own thread to do.
+#[derive(Debug)]
+pub enum Request {
+    /// The configuration file is to be read again; a sentence says what came of it.
+    Reload(Sender<Result<String, String>>),
+}
 
 /// What is asked of the engine.
 pub trait Source: Send + Sync {

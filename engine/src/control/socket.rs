@@ -1,7 +1,7 @@
 //! The control socket: a Unix socket of mode 0600; one JSON line asks, one JSON line answers.
 //!
-//! `{"command":"stats"}` is answered by the object of `usher stats --json`; anything else by
-//! `{"error":"…"}`. One thread serves one connection at a time, with a bound on the length of a
+//! `{"command":"stats"}` is answered by the object of `usher stats --json`, `{"command":"reload"}` by
+//! `{"done":"…"}`, and what fails or is unknown by `{"error":"…"}`. One thread serves one connection at a time, with a bound on the length of a
 //! request and on the time that it takes, so a client can neither fill memory nor stop others for long.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -13,10 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use crossbeam::channel::{Sender, bounded};
 use rustix::fs::Mode;
 use serde_json::{Value, json};
 
-use super::{SharedSource, stats_json};
+use super::{Request, SharedSource, stats_json};
 
 /// The longest request in bytes; longer ones are refused.
 const REQUEST_MAX: u64 = 4096;
@@ -24,6 +25,10 @@ const REQUEST_MAX: u64 = 4096;
 /// How long one read or write may take. Longer lets a silent client hold up others; shorter fails on a
 /// machine whose other cores are busy.
 const PATIENCE: Duration = Duration::from_secs(2);
+
+/// How long a request may wait for the engine's own thread. Longer keeps other clients out, shorter gives up on
+/// a thread that reads a slow disk.
+const ERRAND: Duration = Duration::from_secs(3);
 
 /// The engine's end. Dropping it ends the server and removes the socket.
 #[derive(Debug)]
@@ -35,12 +40,12 @@ pub struct ControlSocket {
 
 impl ControlSocket {
     /// Listens at `path`, whose directory is made if need be. A socket that nobody serves any more is
-    /// replaced.
+    /// replaced. `errands` leads to who carries out what is not a question.
     ///
     /// # Errors
     ///
     /// Another engine listens there; something that is no socket is there; no permission.
-    pub fn listen(path: &Path, source: SharedSource) -> io::Result<Self> {
+    pub fn listen(path: &Path, source: SharedSource, errands: Sender<Request>) -> io::Result<Self> {
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
             std::fs::create_dir_all(dir)?;
         }
@@ -49,7 +54,8 @@ impl ControlSocket {
         let stop = Arc::new(AtomicBool::new(false));
         let stopped = Arc::clone(&stop);
         let name = "usher-control".into();
-        let serve = move || serve(&listener, &source, &stopped);
+        let engine = Engine { source, errands };
+        let serve = move || serve(&listener, &engine, &stopped);
         let server = std::thread::Builder::new().name(name).spawn(serve)?;
         Ok(Self { path: path.to_owned(), stop, server: Some(server) })
     }
@@ -94,18 +100,38 @@ fn bind(path: &Path) -> io::Result<UnixListener> {
     listener
 }
 
-fn serve(listener: &UnixListener, source: &SharedSource, stop: &AtomicBool) {
+/// Who answers: with what it has counted, or by doing something.
+struct Engine {
+    source: SharedSource,
+    errands: Sender<Request>,
+}
+
+impl Engine {
+    /// Has the configuration read again.
+    fn reload(&self) -> Value {
+        let (answer, answered) = bounded(1);
+        let sent = self.errands.try_send(Request::Reload(answer)).is_ok();
+        match answered.recv_timeout(ERRAND) {
+            Ok(Ok(done)) => json!({ "done": done }),
+            Ok(Err(error)) => json!({ "error": error }),
+            Err(_) if sent => json!({ "error": "the engine has not answered yet" }),
+            Err(_) => json!({ "error": "the engine is busy or ending" }),
+        }
+    }
+}
+
+fn serve(listener: &UnixListener, engine: &Engine, stop: &AtomicBool) {
     for stream in listener.incoming() {
         // Acquire: paired with the store in `drop`.
         if stop.load(Ordering::Acquire) {
             return;
         }
         // a client that goes away or is too slow is its own problem
-        let _ = stream.and_then(|stream| answer(&stream, source));
+        let _ = stream.and_then(|stream| answer(&stream, engine));
     }
 }
 
-fn answer(mut stream: &UnixStream, source: &SharedSource) -> io::Result<()> {
+fn answer(mut stream: &UnixStream, engine: &Engine) -> io::Result<()> {
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
     let mut line = String::new();
@@ -114,15 +140,16 @@ fn answer(mut stream: &UnixStream, source: &SharedSource) -> io::Result<()> {
     let reply = if line.len() as u64 == REQUEST_MAX && !line.ends_with('\n') {
         json!({ "error": format!("a request has at most {REQUEST_MAX} bytes") })
     } else {
-        reply(&line, source)
+        reply(&line, engine)
     };
     writeln!(stream, "{reply}")
 }
 
-fn reply(line: &str, source: &SharedSource) -> Value {
+fn reply(line: &str, engine: &Engine) -> Value {
     let request: Value = serde_json::from_str(line).unwrap_or(Value::Null);
     match request.get("command").and_then(Value::as_str) {
-        Some("stats") => stats_json(&source.snapshot()),
+        Some("stats") => stats_json(&engine.source.snapshot()),
+        Some("reload") => engine.reload(),
         Some(other) => json!({ "error": format!("`{other}` is not a command of this version") }),
         None => json!({ "error": "a request is one line such as {\"command\":\"stats\"}" }),
     }

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use usher_proto::tcp::State;
@@ -18,7 +18,7 @@ struct Seen;
 
 impl Source for Seen {
     fn snapshot(&self) -> Snapshot {
-        let mut tally = Tally::new(1, 1);
+        let mut tally = Tally::new(1, 1, 1);
         tally.add(Counter::Received, 12);
         tally.add(Counter::CookiesSent, 3);
         tally.add(Counter::TimeUs, 100);
@@ -104,11 +104,36 @@ fn tables_show_what_happened() {
     insta::assert_snapshot!(exit_table(&Seen.snapshot()));
 }
 
+/// A socket of an engine that carries nothing out.
+fn listen(path: &Path) -> std::io::Result<ControlSocket> {
+    ControlSocket::listen(path, Arc::new(Seen), crossbeam::channel::bounded(0).0)
+}
+
+/// What the engine's own thread says of a reload is what the client hears.
+#[test]
+fn a_reload_is_asked_for_and_its_outcome_told() {
+    let scratch = Scratch::new("reload");
+    let (errands, asked) = crossbeam::channel::bounded(1);
+    let _socket = ControlSocket::listen(&scratch.socket(), Arc::new(Seen), errands).unwrap();
+    let engine = std::thread::spawn(move || {
+        for outcome in [Ok("reloaded".to_owned()), Err("`port.mtu` cannot change".to_owned())] {
+            let Ok(Request::Reload(answer)) = asked.recv() else { return };
+            answer.send(outcome).unwrap();
+        }
+    });
+    assert_eq!(request(&scratch.socket(), "reload").unwrap()["done"], "reloaded");
+    let error = request(&scratch.socket(), "reload").unwrap_err().to_string();
+    assert_eq!(error, "`port.mtu` cannot change");
+    engine.join().unwrap();
+    let error = request(&scratch.socket(), "reload").unwrap_err().to_string();
+    assert_eq!(error, "the engine is busy or ending");
+}
+
 #[test]
 fn the_socket_answers_and_is_for_its_owner_only() {
     let scratch = Scratch::new("answers");
     let path = scratch.socket();
-    let socket = ControlSocket::listen(&path, Arc::new(Seen)).unwrap();
+    let socket = listen(&path).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(request(&path, "stats").unwrap()["workers"][0]["received"], 12);
     let error = request(&path, "explode").unwrap_err().to_string();
@@ -120,7 +145,7 @@ fn the_socket_answers_and_is_for_its_owner_only() {
 #[test]
 fn requests_are_bounded() {
     let scratch = Scratch::new("bounded");
-    let _socket = ControlSocket::listen(&scratch.socket(), Arc::new(Seen)).unwrap();
+    let _socket = listen(&scratch.socket()).unwrap();
     for (sent, error) in [
         (vec![b' '; 4096], "a request has at most 4096 bytes"),
         (b"{nonsense\n".to_vec(), "a request is one line"),
@@ -139,14 +164,14 @@ fn requests_are_bounded() {
 fn a_socket_in_use_is_kept_and_a_dead_one_replaced() {
     let scratch = Scratch::new("way");
     let path = scratch.socket();
-    let first = ControlSocket::listen(&path, Arc::new(Seen)).unwrap();
-    let error = ControlSocket::listen(&path, Arc::new(Seen)).unwrap_err();
+    let first = listen(&path).unwrap();
+    let error = listen(&path).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     drop(first);
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    drop(ControlSocket::listen(&path, Arc::new(Seen)).unwrap());
+    drop(listen(&path).unwrap());
     std::fs::write(&path, "precious").unwrap();
-    let error = ControlSocket::listen(&path, Arc::new(Seen)).unwrap_err();
+    let error = listen(&path).unwrap_err();
     assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }

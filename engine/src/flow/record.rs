@@ -31,8 +31,8 @@ pub(super) struct Hot {
     pub(super) wheel_prev: u32,
     /// Where the peer's frames come from.
     pub(super) peer: Mac,
-    /// The service's index in the plan.
-    pub(super) service: u16,
+    /// See `NewFlow`.
+    pub(super) edition: u16,
 }
 
 impl Hot {
@@ -51,7 +51,7 @@ impl Hot {
         wheel_next: NIL,
         wheel_prev: NIL,
         peer: Mac::ZERO,
-        service: 0,
+        edition: 0,
     };
 
     /// Whether this is the record of `tuple`. Compared as bytes: three vector comparisons instead of

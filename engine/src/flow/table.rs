@@ -28,8 +28,8 @@ pub struct NewFlow {
     pub tcb: Tcb,
     /// Where the peer's frames come from.
     pub peer: Mac,
-    /// The service's index in the plan.
-    pub service: u16,
+    /// Which edition of a service it is for: whoever inserts flows gives it a meaning.
+    pub edition: u16,
     /// When the SYN came: microseconds since the engine's start, wrapping.
     pub started_us: u32,
 }
@@ -128,7 +128,7 @@ impl Table {
         self.occupy(index);
         let (hot, cold) = (&mut self.hot[index as usize], &mut self.cold[index as usize]);
         hot.generation = hot.generation.wrapping_add(1);
-        (hot.tuple, hot.peer, hot.service) = (flow.tuple, flow.peer, flow.service);
+        (hot.tuple, hot.peer, hot.edition) = (flow.tuple, flow.peer, flow.edition);
         (cold.tcb, cold.next, cold.prev_or_started) = (flow.tcb, NIL, flow.started_us);
         self.enter(index, flow.tcb.state);
         Ok(Index(index))
@@ -170,10 +170,10 @@ impl Table {
 
     /// A new flow of the same name has taken the record over; its state is already there. Ids of the old one
     /// are stale.
-    pub fn renew(&mut self, index: Index, peer: Mac, service: u16, started_us: u32) {
+    pub fn renew(&mut self, index: Index, peer: Mac, edition: u16, started_us: u32) {
         let (hot, cold) = (&mut self.hot[index.0 as usize], &mut self.cold[index.0 as usize]);
         hot.generation = hot.generation.wrapping_add(2);
-        (hot.peer, hot.service) = (peer, service);
+        (hot.peer, hot.edition) = (peer, edition);
         if !gives_way(cold.tcb.state) {
             cold.prev_or_started = started_us;
         }
@@ -235,10 +235,10 @@ impl Table {
         self.hot[index.0 as usize].peer = peer;
     }
 
-    /// The service's index in the plan.
+    /// Which edition of a service the flow is for.
     #[must_use]
-    pub fn service(&self, index: Index) -> u16 {
-        self.hot[index.0 as usize].service
+    pub fn edition(&self, index: Index) -> u16 {
+        self.hot[index.0 as usize].edition
     }
 
     /// When the SYN came (see [`NewFlow::started_us`]); forgotten in CLOSED and TIME_WAIT.

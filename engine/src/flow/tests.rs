@@ -30,7 +30,7 @@ fn flow(n: u32, iss: u32, state: State) -> NewFlow {
         tuple: tuple(n),
         tcb: Tcb { state, iss: SeqNum(iss), ..Tcb::default() },
         peer: Mac([2, 0, 0, 0, 0, n as u8]),
-        service: n as u16,
+        edition: n as u16,
         started_us: iss,
     }
 }
@@ -176,7 +176,7 @@ impl Checked {
     fn fire(&mut self) {
         let mut budget = u32::MAX;
         while let Some(index) = self.table.next_due(self.now, &mut budget) {
-            let n = u32::from(self.table.service(index));
+            let n = u32::from(self.table.edition(index));
             let due = self.flows.get_mut(&n).and_then(|known| known.due.take());
             assert!(due.is_some_and(|due| due.is_due(self.now)), "only what is due fires");
         }
@@ -196,7 +196,7 @@ impl Checked {
             let index = find(table, n).unwrap();
             assert_eq!((table.get(known.id), table.id(index)), (Some(index), known.id));
             assert_eq!(*table.tcb(index), flow(n, known.iss, known.state).tcb);
-            assert_eq!((*table.tuple(index), table.service(index)), (tuple(n), n as u16));
+            assert_eq!((*table.tuple(index), table.edition(index)), (tuple(n), n as u16));
             assert_eq!(table.peer(index), Mac([2, 0, 0, 0, 0, n as u8]));
         }
         assert!(self.stale.iter().all(|&id| table.get(id).is_none()), "stale ids are recognised");

@@ -7,7 +7,8 @@
 use std::error::Error;
 
 use arrayvec::ArrayVec;
-use usher_proto::wire::{Mac, RxChecksums, TxChecksums};
+use usher_proto::neighbor::group_of;
+use usher_proto::wire::{Addr, Mac, RxChecksums, TxChecksums};
 
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
@@ -119,9 +120,26 @@ pub trait Port: Send {
     /// When the device does not start.
     fn start(&mut self) -> Result<Vec<Self::Queue>, PortError>;
 
+    /// Lets frames for these multicast groups through and no longer those for earlier ones, where the device
+    /// filters.
+    fn join(&mut self, groups: &[Mac]) {
+        let _ = groups;
+    }
+
     /// Whether there is a carrier.
     fn is_link_up(&self) -> bool;
 
     /// What it has counted.
     fn stats(&self) -> PortStats;
+}
+
+/// The groups that neighbour discovery asks and tells us by: each address's own (RFC 4291 §2.7.1) and all nodes.
+pub fn groups_of(addresses: impl IntoIterator<Item = Addr>) -> Vec<Mac> {
+    let mut groups: Vec<Mac> = addresses.into_iter().filter_map(|addr| group_of(&addr)).collect();
+    if !groups.is_empty() {
+        groups.push(Mac([0x33, 0x33, 0, 0, 0, 1]));
+    }
+    groups.sort_unstable_by_key(|group| group.0);
+    groups.dedup();
+    groups
 }

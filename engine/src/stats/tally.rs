@@ -15,6 +15,7 @@ use super::{
 struct Layout {
     ports: usize,
     services: usize,
+    editions: usize,
 }
 
 const DROPS: usize = Counter::COUNT;
@@ -36,8 +37,13 @@ impl Layout {
         PORTS + self.ports * PortCounter::COUNT + service * SERVICE
     }
 
-    const fn len(self) -> usize {
+    /// Where the services end and the flows of each edition begin.
+    const fn editions(self) -> usize {
         PORTS + self.ports * PortCounter::COUNT + self.services * SERVICE
+    }
+
+    const fn len(self) -> usize {
+        self.editions() + self.editions
     }
 }
 
@@ -49,10 +55,10 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Zeros for so many ports and services.
+    /// Zeros for so many ports, services and editions of services.
     #[must_use]
-    pub fn new(ports: usize, services: usize) -> Self {
-        let layout = Layout { ports, services };
+    pub fn new(ports: usize, services: usize, editions: usize) -> Self {
+        let layout = Layout { ports, services, editions };
         Self { layout, row: vec![0; layout.len()].into_boxed_slice() }
     }
 
@@ -122,10 +128,34 @@ impl Tally {
         self.row[base + ServiceCounter::HandshakeUs.index()] += u64::from(us);
     }
 
-    /// The services it has room for.
+    /// A flow of this edition is in the table.
+    #[inline]
+    pub fn hold(&mut self, edition: u16) {
+        self.row[self.layout.editions() + usize::from(edition)] += 1;
+    }
+
+    /// It no longer is.
+    #[inline]
+    pub fn release(&mut self, edition: u16) {
+        self.row[self.layout.editions() + usize::from(edition)] -= 1;
+    }
+
+    /// How many flows of this edition are in the table.
     #[must_use]
-    pub const fn services(&self) -> usize {
-        self.layout.services
+    pub fn held(&self, edition: u16) -> u64 {
+        self.row[self.layout.editions() + usize::from(edition)]
+    }
+
+    /// Goes on from the counts of `old`, which has as many ports and at most as many services and editions.
+    ///
+    /// # Panics
+    ///
+    /// If it has more.
+    pub fn adopt(&mut self, old: &Self) {
+        let (counters, editions) = old.row.split_at(old.layout.editions());
+        self.row[..counters.len()].copy_from_slice(counters);
+        let start = self.layout.editions();
+        self.row[start..start + editions.len()].copy_from_slice(editions);
     }
 
     /// Everything, as a reader of the board will see it after publication.
@@ -143,20 +173,27 @@ pub struct Board {
 }
 
 impl Board {
-    /// A board for tallies of so many ports and services.
+    /// A board for tallies of so many ports, services and editions.
     #[must_use]
-    pub fn new(ports: usize, services: usize) -> Self {
-        let layout = Layout { ports, services };
+    pub fn new(ports: usize, services: usize, editions: usize) -> Self {
+        let layout = Layout { ports, services, editions };
         Self { layout, row: (0..layout.len()).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// Publishes `tally`, made for as many ports and services.
+    /// Publishes `tally`, made for as many ports, services and editions.
     pub fn publish(&self, tally: &Tally) {
         debug_assert_eq!(self.layout, tally.layout);
         for (shared, &own) in self.row.iter().zip(&tally.row) {
             // Relaxed: counters order nothing; `read` below is the partner.
             shared.store(own, Ordering::Relaxed);
         }
+    }
+
+    /// How many flows of this edition are in the table.
+    #[must_use]
+    pub fn held(&self, edition: u16) -> u64 {
+        // Relaxed: see `publish`.
+        self.row[self.layout.editions() + usize::from(edition)].load(Ordering::Relaxed)
     }
 
     /// What was published last.
@@ -200,7 +237,7 @@ mod tests {
 
     #[test]
     fn what_is_counted_is_read_where_it_belongs() {
-        let mut tally = Tally::new(2, 2);
+        let mut tally = Tally::new(2, 2, 3);
         tally.add(Counter::Received, 5);
         tally.drop_reason(Reason::Land, 2);
         tally.set_flows(State::TimeWait, 7);
@@ -209,7 +246,10 @@ mod tests {
         tally.handshake_failed(1, End::HandshakeTimeout);
         tally.flow_ended(0, End::Closed);
         tally.handshake_time(1, 100);
-        let board = Board::new(2, 2);
+        tally.hold(2);
+        tally.hold(2);
+        tally.release(2);
+        let board = Board::new(2, 2, 3);
         board.publish(&tally);
         let seen = board.read();
         assert_eq!(seen, tally.snapshot());
@@ -220,5 +260,22 @@ mod tests {
         assert_eq!(seen.services[1].failed(End::HandshakeTimeout), 1);
         assert_eq!(seen.services[0].ended(End::Closed), 1);
         assert_eq!((seen.services[1].latency.count(), seen.services[1].latency.sum_us), (1, 100));
+        assert_eq!([0, 1, 2].map(|edition| board.held(edition)), [0, 0, 1]);
+    }
+
+    #[test]
+    fn a_larger_tally_goes_on_from_a_smaller_one() {
+        let mut old = Tally::new(1, 1, 2);
+        old.add(Counter::Sent, 5);
+        old.add_port(0, PortCounter::Sent, 4);
+        old.add_service(0, ServiceCounter::Started);
+        old.hold(1);
+        let mut tally = Tally::new(1, 3, 4);
+        tally.adopt(&old);
+        let seen = tally.snapshot();
+        assert_eq!((seen.counter(Counter::Sent), seen.ports), (5, old.snapshot().ports));
+        assert_eq!(seen.services[..1], old.snapshot().services);
+        assert_eq!(seen.services[1..], [ServiceSnapshot::default(), ServiceSnapshot::default()]);
+        assert_eq!([0, 1, 2, 3].map(|edition| tally.held(edition)), [0, 1, 0, 0]);
     }
 }

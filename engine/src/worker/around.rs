@@ -16,7 +16,12 @@ impl<Q: QueuePair> Turn<'_, Q> {
     #[cold]
     pub(super) fn neighbour(&mut self, port: usize, mut frame: Q::Frame, parsed: &Parsed) {
         let side = &self.view.ports[port];
-        let outcome = neighbor::answer(parsed, frame.room(), &side.wire, |addr| side.is_ours(addr));
+        let tally = &self.tally;
+        let lingers = |addr| {
+            side.lingering.iter().any(|&(at, edition)| at == addr && tally.held(edition) > 0)
+        };
+        let is_ours = |addr: &_| side.is_ours(addr) || lingers(*addr);
+        let outcome = neighbor::answer(parsed, frame.room(), &side.wire, is_ours);
         let Some(link) = self.links[port].as_mut() else { return };
         if let Some(lesson) = &outcome.lesson
             && let Some((mac, held)) = link.neighbours.learn(lesson, self.now.tick)

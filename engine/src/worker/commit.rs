@@ -28,8 +28,8 @@ pub(super) struct Arrival<'s> {
     pub(super) hash: u64,
     /// The MAC it came from.
     pub(super) peer: Mac,
-    /// The service it is for; 0 if there is none, and then nothing is opened.
-    pub(super) service: u16,
+    /// The edition of a service that it is for; 0 if there is none, and then nothing is opened.
+    pub(super) edition: u16,
 }
 
 impl<Q: QueuePair> Turn<'_, Q> {
@@ -45,17 +45,20 @@ impl<Q: QueuePair> Turn<'_, Q> {
         match decision.change {
             Change::Keep => return (decision, None),
             Change::Open => {
-                self.note(self.flows.service(index), replaced(was));
-                self.flows.renew(index, arrival.peer, arrival.service, self.now.us as u32);
+                let old = self.flows.edition(index);
+                self.note(old, replaced(was));
+                self.tally.release(old);
+                self.tally.hold(arrival.edition);
+                self.flows.renew(index, arrival.peer, arrival.edition, self.now.us as u32);
             }
             Change::Update => self.flows.set_peer(index, arrival.peer),
             Change::End(_) => {
-                self.flows.remove(index);
-                self.note(arrival.service, decision.event);
+                self.remove(index);
+                self.note(arrival.edition, decision.event);
                 return (decision, None);
             }
         }
-        self.note(arrival.service, decision.event);
+        self.note(arrival.edition, decision.event);
         (decision, Some(index))
     }
 
@@ -76,7 +79,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
             let verdict = Verdict::Drop(Reason::TableFull);
             return (Decision { verdict, ..decision }, None);
         }
-        self.note(arrival.service, decision.event);
+        self.note(arrival.edition, decision.event);
         (decision, opened)
     }
 
@@ -91,23 +94,31 @@ impl<Q: QueuePair> Turn<'_, Q> {
             tuple: arrival.seg.tuple,
             tcb: *tcb,
             peer: arrival.peer,
-            service: arrival.service,
+            edition: arrival.edition,
             started_us: self.now.us as u32,
         };
-        self.flows.insert(arrival.hash, &flow).ok()
+        let index = self.flows.insert(arrival.hash, &flow).ok()?;
+        self.tally.hold(arrival.edition);
+        Some(index)
     }
 
     /// Frees what has ended and only lingers, because the table is full.
     fn evict(&mut self, index: Index) {
         let is_spent = self.flows.tcb(index).state == State::Closed;
         self.tally.add(if is_spent { Counter::EvictedSpent } else { Counter::EvictedTimeWait }, 1);
+        self.remove(index);
+    }
+
+    /// Frees a record.
+    fn remove(&mut self, index: Index) {
+        self.tally.release(self.flows.edition(index));
         self.flows.remove(index);
     }
 
     /// Counts what happened.
     #[inline]
-    pub(super) fn note(&mut self, service: u16, event: Option<Event>) {
-        let service = usize::from(service);
+    pub(super) fn note(&mut self, edition: u16, event: Option<Event>) {
+        let service = self.view.service(edition);
         match event {
             None => {}
             Some(Event::HalfOpen) => self.tally.add_service(service, ServiceCounter::Started),
@@ -154,7 +165,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         let port = usize::from(tuple.port);
         let wire = &self.view.ports[port].wire;
         let link = Link { src: wire.mac, dst: self.flows.peer(index), vlan: wire.vlan };
-        let payload = payload_of(self.view.answer(self.flows.service(index)), reply);
+        let payload = payload_of(self.view.answer(self.flows.edition(index)), reply);
         let silence = self.now.tick.since(self.flows.tcb(index).heard_at);
         let is_last = reply.flags.has(Flags::RST) && silence >= CONFIRMED_MS;
         let Some(egress) = self.links[port].as_mut() else { return false };
@@ -203,16 +214,16 @@ impl<Q: QueuePair> Turn<'_, Q> {
     /// What a flow does by itself.
     fn wake(&mut self, index: Index, act: impl FnOnce(&mut Tcb, &Context<'_>) -> TimerOutcome) {
         let tuple = *self.flows.tuple(index);
-        let cx = self.context(Some(self.flows.service(index)), &tuple);
+        let cx = self.context(Some(self.flows.edition(index)), &tuple);
         let (reply, change, event) = self.flows.update(index, |tcb| act(tcb, &cx));
         if let Some(reply) = reply {
             self.generate(index, &tuple, &reply);
         }
-        self.note(self.flows.service(index), event);
+        self.note(self.flows.edition(index), event);
         match change {
             Change::Keep | Change::Open | Change::Update => self.advance(index, &cx),
             Change::End(_) => {
-                self.flows.remove(index);
+                self.remove(index);
             }
         }
     }

@@ -64,7 +64,7 @@ impl Gate {
     }
 
     /// Whether ACKs without a flow are checked as cookies: not at the price of a MAC for each stray
-    /// when nobody can have issued one.
+    /// when nobody can have issued one. What was issued before a reload made an end of cookies still counts.
     #[inline]
     pub(super) fn checks(&self, view: &View, now: &Now) -> bool {
         let recent = || {
@@ -72,6 +72,6 @@ impl Gate {
             let last = self.last_issued.0.load(Ordering::Relaxed);
             last != 0 && now.epoch.wrapping_sub(last - 1) < 2
         };
-        view.cookies != Cookies::Never && (view.keyring.shared || recent())
+        (view.cookies != Cookies::Never && view.keyring.shared) || recent()
     }
 }

@@ -47,6 +47,12 @@ impl Chores {
         }
     }
 
+    /// Announces all addresses anew: there are more.
+    pub(super) const fn announce_again(&mut self, now: &Now) {
+        self.announcements = ANNOUNCEMENTS;
+        self.announce_at = now.tick;
+    }
+
     /// A drain began at `now` and ends in `ms`.
     pub(super) const fn drain(&mut self, now: Tick, ms: u32) {
         let half_open = if ms < HALF_OPEN_MS { ms } else { HALF_OPEN_MS };

@@ -41,7 +41,7 @@ pub use self::gate::LastIssued;
 use self::housekeeping::Chores;
 use self::limiter::Limiter;
 use self::turn::{Limits, Turn};
-pub use self::view::{Keyring, Station, View};
+pub use self::view::{Exhausted, Keyring, Station, View};
 use crate::flow::{Seed, Table};
 use crate::port::QueuePair;
 use crate::stats::{Board, Counter, Tally, WorkerSnapshot};
@@ -67,6 +67,29 @@ impl Seeds {
     }
 }
 
+/// What a worker exchanges when the plan is reloaded: made by the engine's thread, so that the worker
+/// allocates nothing, and given back to it, so that it frees nothing.
+#[derive(Debug)]
+pub struct Outfit {
+    view: Arc<View>,
+    tally: Tally,
+    board: Arc<Board>,
+}
+
+impl Outfit {
+    /// What a worker needs for `view`.
+    #[must_use]
+    pub fn new(view: Arc<View>) -> Self {
+        Self { tally: view.tally(), board: view.board(), view }
+    }
+
+    /// Where the worker will publish its counts.
+    #[must_use]
+    pub const fn board(&self) -> &Arc<Board> {
+        &self.board
+    }
+}
+
 /// Everything that one pinned thread owns.
 pub struct Worker<Q: QueuePair> {
     view: Arc<View>,
@@ -81,23 +104,22 @@ pub struct Worker<Q: QueuePair> {
 
 impl<Q: QueuePair> Worker<Q> {
     /// A worker for `capacity` flows with its share of each port of the view, in the view's order;
-    /// `None` where it has no queue. `board` has the view's numbers of ports and services.
+    /// `None` where it has no queue.
     ///
     /// # Panics
     ///
     /// If `capacity` exceeds 2³⁰ or `queues` are not as many as the view's ports.
     #[must_use]
     pub fn new(
-        view: Arc<View>,
+        outfit: Outfit,
         queues: Vec<Option<Q>>,
         capacity: u32,
-        board: Arc<Board>,
         last_issued: LastIssued,
         seeds: Seeds,
         now: Now,
     ) -> Self {
+        let Outfit { view, tally, board } = outfit;
         assert_eq!(queues.len(), view.port_count(), "one place a port");
-        let tally = Tally::new(view.port_count(), view.service_count());
         let egress =
             |(port, queue): (usize, Option<Q>)| queue.map(|queue| Egress::new(port, queue));
         Self {
@@ -146,6 +168,24 @@ impl<Q: QueuePair> Worker<Q> {
         self.chores.drain(now, ms);
     }
 
+    /// Goes on with the view of a reloaded plan, which follows the present one; its counts too. Flows keep the
+    /// editions of services that they have. Returns what is no longer needed.
+    #[must_use]
+    pub fn adopt(&mut self, outfit: Outfit, now: Now) -> Outfit {
+        let Outfit { view, mut tally, board } = outfit;
+        tally.adopt(&self.tally);
+        if view.has_new_addresses {
+            self.chores.announce_again(&now);
+        }
+        let old = Outfit {
+            view: std::mem::replace(&mut self.view, view),
+            tally: std::mem::replace(&mut self.tally, tally),
+            board: std::mem::replace(&mut self.board, board),
+        };
+        self.publish();
+        old
+    }
+
     /// Whether no flow is left that a drain waits for.
     #[must_use]
     pub fn is_idle(&self) -> bool {
@@ -162,6 +202,18 @@ impl<Q: QueuePair> Worker<Q> {
     #[must_use]
     pub fn records(&self) -> u32 {
         self.flows.len()
+    }
+
+    /// What it goes by.
+    #[must_use]
+    pub fn view(&self) -> &View {
+        &self.view
+    }
+
+    /// Where it publishes its counts.
+    #[must_use]
+    pub fn board(&self) -> &Board {
+        &self.board
     }
 
     /// What it has counted so far.

@@ -9,7 +9,7 @@ use usher_proto::wire::{Flags, Mac};
 
 use super::*;
 use crate::clock::{Clock, FakeClock};
-use crate::config::Cookies;
+use crate::config::{Cookies, Plan};
 use crate::port::Frame;
 use crate::port::memory::{self, MemoryQueue, Options, Wire};
 use crate::stats::ServiceCounter;
@@ -70,6 +70,25 @@ impl Bench {
             self.clock.advance_ms(10);
             self.turn();
         }
+    }
+
+    fn reload(&mut self, plan: &Plan) {
+        testing::reload(std::slice::from_mut(&mut self.worker), plan, self.clock.now());
+    }
+
+    /// What a client of that port is answered.
+    fn get(&mut self, port: u16) -> Vec<u8> {
+        let iss = self.shake(port, 5);
+        let answer = self.ask(&client(port).ack(6, iss.wrapping_add(1)).payload(b"GET /"));
+        answer[0].payload.clone()
+    }
+
+    /// Whether an ARP request for `addr` is answered.
+    fn is_answered_for(&mut self, addr: &str) -> bool {
+        assert!(self.wire.send(0, &arp().sender("10.10.0.1").target(addr).build()));
+        self.turn();
+        let reply = self.wire.receive(0).map(|frame| read_arp(frame.bytes()));
+        reply.is_some_and(|reply| reply.op == 2 && reply.sender.1.to_string() == addr)
     }
 
     /// A SYN and its SYN-ACK; returns our ISN.
@@ -266,6 +285,115 @@ fn a_drain_does_not_wait_for_what_stays_half_open() {
     bench.ask(&client(40000).ack(11, end).fin());
     assert!(bench.worker.is_idle());
     bench.assert_balanced();
+}
+
+fn answering(answer: &str) -> Plan {
+    testing::plan(&Setup { answer: answer.as_bytes(), ..Setup::default() })
+}
+
+/// An answer that changes while it is sent ends as it began; the next client has the new one.
+#[test]
+fn a_reload_leaves_an_answer_as_it_was() {
+    let answer = vec![b'a'; 20_000];
+    let mut bench = Bench::new(&Setup { answer: &answer, ..Setup::default() });
+    let iss = bench.shake(40000, 5);
+    let request = client(40000).ack(6, iss.wrapping_add(1)).payload(b"GET /").window(60_000);
+    let mut said = bench.ask(&request);
+    assert_eq!(said.len(), 10, "an initial window");
+    bench.reload(&answering("new"));
+    assert_eq!(bench.get(40001), b"new");
+    while !said.iter().any(|read| read.flags.has(Flags::FIN)) {
+        let last = said.last().expect("a segment");
+        let ack = last.seq.wrapping_add(last.payload.len() as u32);
+        let more = bench.ask(&client(40000).ack(11, ack).window(60_000));
+        assert!(!more.is_empty());
+        said.extend(more);
+    }
+    let bytes: Vec<u8> = said.iter().flat_map(|read| read.payload.clone()).collect();
+    assert_eq!(bytes, answer);
+    let services = bench.worker.stats().services;
+    assert_eq!((services.len(), services[0].counter(ServiceCounter::Completed)), (1, 2));
+    bench.assert_balanced();
+}
+
+/// Its flows finish, and its address is ours until they have; counts go on under its name.
+#[test]
+fn a_removed_service_keeps_its_flows() {
+    let mut bench = Bench::new(&Setup::default());
+    let iss = bench.shake(40000, 5);
+    bench.shake(40001, 5);
+    let mut none = answering("");
+    none.services.clear();
+    none.ports[0].vips.clear();
+    bench.reload(&none);
+    assert!(bench.is_answered_for("10.10.0.10") && bench.is_answered_for("10.10.0.2"));
+    assert!(bench.ask(&client(40002).syn(5)).is_empty());
+    assert_eq!(bench.worker.stats().dropped(Reason::OtherAddress), 1);
+    let answer = bench.ask(&client(40000).ack(6, iss.wrapping_add(1)).payload(b"GET /"));
+    assert_eq!(answer[0].payload, Setup::default().answer);
+    let end = iss.wrapping_add(2 + answer[0].payload.len() as u32);
+    bench.ask(&client(40000).ack(11, end).fin());
+    assert_eq!(bench.worker.stats().services[0].ended(End::Closed), 1);
+    bench.wait_ms(64_000);
+    bench.replies();
+    assert_eq!(bench.worker.records(), 0);
+    assert!(!bench.is_answered_for("10.10.0.10") && bench.is_answered_for("10.10.0.2"));
+    let mut other = answering("other");
+    other.services[0].name = "other".into();
+    bench.reload(&other);
+    assert_eq!(bench.get(40003), b"other");
+    let services = bench.worker.stats().services;
+    let completed: Vec<_> = services.iter().map(|s| s.counter(ServiceCounter::Completed)).collect();
+    assert_eq!(completed, [1, 1]);
+    bench.assert_balanced();
+}
+
+/// RFC 5227 §2.3, RFC 4861 §7.2.6: what a reload adds is announced, three times; what it leaves is not.
+#[test]
+fn a_new_address_is_announced() {
+    let mut bench = Bench::new(&Setup::default());
+    let mut plan = answering("a");
+    bench.reload(&plan);
+    bench.wait_ms(3000);
+    assert!(bench.wire.receive(0).is_none());
+    plan.services[0].listen.push("10.10.0.20:80".parse().unwrap());
+    plan.ports[0].vips.push("10.10.0.20".parse().unwrap());
+    bench.reload(&plan);
+    bench.wait_ms(3000);
+    assert_eq!(std::iter::from_fn(|| bench.wire.receive(0)).count(), 12);
+    assert_eq!(bench.ask(&tcp().from(CLIENT).to("10.10.0.20:80").syn(5)).len(), 1);
+}
+
+/// Cookies that were issued before a reload ended them, or changed what else they stand for, are accepted.
+#[test]
+fn a_cookie_outlives_a_reload() {
+    let mut bench = Bench::new(&Setup { cookies: Cookies::Always, ..Setup::default() });
+    let iss = bench.shake(40000, 5);
+    bench.reload(&testing::plan(&Setup { cookies: Cookies::Never, ..Setup::default() }));
+    let answer = bench.ask(&client(40000).ack(6, iss.wrapping_add(1)).payload(b"GET /"));
+    assert_eq!(answer[0].payload, Setup::default().answer);
+    assert_eq!(bench.worker.stats().counter(Counter::CookiesAccepted), 1);
+    bench.wait_ms(200_000);
+    while bench.wire.receive(0).is_some() {}
+    bench.ask(&client(40000).ack(6, 77));
+    let rejected = bench.worker.stats().counter(Counter::CookiesRejected);
+    assert_eq!(rejected, 0, "nobody can have issued one");
+}
+
+/// A shorter timeout holds for a flow from its next segment on.
+#[test]
+fn a_reload_changes_timeouts() {
+    let mut bench = Bench::new(&Setup::default());
+    let iss = bench.shake(40000, 5);
+    bench.ask(&client(40000).ack(6, iss.wrapping_add(1)));
+    let mut plan = testing::plan(&Setup::default());
+    plan.policy.idle = 1000;
+    bench.reload(&plan);
+    bench.ask(&client(40000).ack(6, iss.wrapping_add(1)));
+    bench.wait_ms(900);
+    assert_eq!(bench.worker.flows(State::Established), 1);
+    bench.wait_ms(200);
+    assert_eq!(bench.worker.stats().services[0].ended(End::IdleTimeout), 1);
 }
 
 /// A full table: what lingers gives way and is counted; a cookie that finds no room has not been accepted.

@@ -123,17 +123,17 @@ impl<Q: QueuePair> Turn<'_, Q> {
     #[inline]
     fn segment(&mut self, port: usize, frame: Q::Frame, seg: &Segment, hash: u64) {
         let found = self.flows.find(hash, &seg.tuple);
-        let service = match found {
-            Some(index) => Some(self.flows.service(index)),
-            None => self.view.service(&seg.tuple),
+        let edition = match found {
+            Some(index) => Some(self.flows.edition(index)),
+            None => self.view.edition(&seg.tuple),
         };
         let side = &self.view.ports[port];
-        if service.is_none() && !side.is_ours(&seg.tuple.local) {
+        if edition.is_none() && !side.is_ours(&seg.tuple.local) {
             return self.discard(port, frame, Reason::OtherAddress);
         }
-        let cx = self.context(service, &seg.tuple);
-        let arrival = Arrival { seg, hash, peer: source_of(&frame), service: service.unwrap_or(0) };
-        let (decision, moved) = match (found, service) {
+        let cx = self.context(edition, &seg.tuple);
+        let arrival = Arrival { seg, hash, peer: source_of(&frame), edition: edition.unwrap_or(0) };
+        let (decision, moved) = match (found, edition) {
             (Some(index), _) => {
                 let was = self.flows.tcb(index).state;
                 let decision = self.flows.update(index, |tcb| tcb.decide(seg, &cx));
@@ -147,7 +147,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
             (None, None) => (refuse(seg, &cx), None),
         };
         self.note_cookie(decision.cookie, &decision.verdict);
-        self.carry_out(port, frame, seg, &decision.verdict, arrival.service);
+        self.carry_out(port, frame, seg, &decision.verdict, arrival.edition);
         if let Some(index) = moved {
             self.advance(index, &cx);
         }
@@ -161,7 +161,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         frame: Q::Frame,
         seg: &Segment,
         verdict: &Verdict,
-        service: u16,
+        edition: u16,
     ) {
         let reply = match verdict {
             Verdict::Answer(reply) => reply,
@@ -173,7 +173,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         if !self.limits.allow(reply, &seg.tuple, &self.now) {
             return self.discard(port, frame, Reason::RateLimited);
         }
-        let payload = payload_of(self.view.answer(service), reply);
+        let payload = payload_of(self.view.answer(edition), reply);
         let Some(link) = self.links[port].as_mut() else { return };
         match link.answer(frame, seg, reply, payload, self.tally) {
             Ok(()) => self.tally.add(Counter::Answered, 1),
@@ -223,7 +223,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
 impl<'a, Q: QueuePair> Turn<'a, Q> {
     /// Everything that a decision about `tuple` depends on.
     #[inline]
-    pub(super) fn context(&mut self, service: Option<u16>, tuple: &Tuple) -> Context<'a> {
+    pub(super) fn context(&mut self, edition: Option<u16>, tuple: &Tuple) -> Context<'a> {
         let view = self.view;
         let half_open = self.flows.count(State::SynRcvd);
         let was_crowded = self.gate.is_crowded();
@@ -240,7 +240,7 @@ impl<'a, Q: QueuePair> Turn<'a, Q> {
             check_cookies: self.gate.checks(view, &self.now),
             mss: view.ports[usize::from(tuple.port)].mss(&tuple.remote),
             kind: Kind::Respond {
-                answer_len: service.map_or(0, |service| view.answer(service).len() as u32),
+                answer_len: edition.map_or(0, |edition| view.answer(edition).len() as u32),
             },
             offer: Terms::default(),
         }

@@ -1,12 +1,14 @@
 //! What a worker needs of the plan, prepared for quick look-ups.
 //!
 //! Built by the engine's thread, shared by the workers, replaced whole at housekeeping. Nothing in it
-//! changes.
+//! changes. The view of a reloaded plan follows the one before it: what flows remember of a view, the index
+//! of an [`Edition`], means the same in both.
 
 #![forbid(unsafe_code)]
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::iter::zip;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ahash::RandomState;
@@ -14,7 +16,8 @@ use usher_proto::cookie::{IsnKey, Keys};
 use usher_proto::tcp::Policy;
 use usher_proto::wire::{Addr, Mac, PortView, Tuple};
 
-use crate::config::{Cookies, HandshakePlan, Plan, PortPlan, Prefix, ServicePlan};
+use crate::config::{Cookies, Plan, PortPlan, Prefix, ServiceKind, ServicePlan};
+use crate::stats::{Board, Tally};
 
 /// What a started port is on its link, beside what the plan says of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -44,8 +47,40 @@ pub struct View {
     pub(super) half_open_limit: u32,
     pub(super) keyring: Keyring,
     pub(super) ports: Box<[PortSide]>,
-    answers: Box<[Arc<[u8]>]>,
+    /// Every service that there has been since the start, by its name: counters have these indices.
+    services: Box<[String]>,
+    /// Flows have these indices.
+    editions: Box<[Edition]>,
     listeners: HashMap<Listener, u16, RandomState>,
+    /// Whether it has addresses that the view before had not.
+    pub(super) has_new_addresses: bool,
+}
+
+/// A service as it was from one reload to another. Its flows keep it when the service is changed or
+/// removed; its place is free once it is retired and the last of them has ended.
+#[derive(Clone, Debug)]
+struct Edition {
+    service: u16,
+    kind: ServiceKind,
+    listeners: Vec<Listener>,
+    is_retired: bool,
+}
+
+impl Edition {
+    fn new(service: u16, plan: &ServicePlan) -> Self {
+        let listener = |socket: &SocketAddr| Listener {
+            addr: Addr::from(socket.ip()),
+            tcp_port: socket.port(),
+            port: plan.port as u16,
+        };
+        let listeners = plan.listen.iter().map(listener).collect();
+        Self { service, kind: plan.kind.clone(), listeners, is_retired: false }
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        let Self { service, kind, listeners, is_retired: _ } = self;
+        (service, kind, listeners) == (&other.service, &other.kind, &other.listeners)
+    }
 }
 
 /// One port's part of the view.
@@ -55,9 +90,13 @@ pub(super) struct PortSide {
     /// What we announce and how large what we send may be, for each family.
     mss_v4: u16,
     mss_v6: u16,
+    /// The largest packet that the started port takes.
+    mtu: u16,
     ours: HashSet<Addr, RandomState>,
     /// Own addresses and VIPs, in the plan's order.
     pub(super) announced: Box<[Addr]>,
+    /// Addresses of retired editions: ours for as long as one of their flows lives.
+    pub(super) lingering: Vec<(Addr, u16)>,
     networks: Box<[Prefix]>,
     gateways: Box<[IpAddr]>,
 }
@@ -74,32 +113,91 @@ impl View {
     /// Prepares `plan`; `stations` are the started ports, in the plan's order.
     #[must_use]
     pub fn new(plan: &Plan, stations: &[Station], keyring: Keyring) -> Self {
-        Self::of(plan.policy, &plan.handshake, &plan.ports, &plan.services, stations, keyring)
+        let sides = zip(&plan.ports, stations).enumerate();
+        let sides = sides.map(|(index, (port, at))| PortSide::new(index, port, *at));
+        Self::of(plan, sides.collect(), keyring).with(&plan.services, |_| false)
     }
 
-    /// The same from the parts of a plan that a worker needs.
-    #[must_use]
-    pub fn of(
-        policy: Policy,
-        handshake: &HandshakePlan,
-        ports: &[PortPlan],
-        services: &[ServicePlan],
-        stations: &[Station],
-        keyring: Keyring,
-    ) -> Self {
-        let sides = ports.iter().zip(stations).enumerate();
+    /// Without any service.
+    fn of(plan: &Plan, ports: Box<[PortSide]>, keyring: Keyring) -> Self {
         Self {
-            policy,
-            cookies: handshake.cookies,
-            half_open_limit: handshake.half_open_limit,
+            policy: plan.policy,
+            cookies: plan.handshake.cookies,
+            half_open_limit: plan.handshake.half_open_limit,
             keyring,
-            ports: sides.map(|(index, (port, at))| PortSide::new(index, port, *at)).collect(),
-            answers: services
-                .iter()
-                .map(|service| service.answer().cloned().unwrap_or_default())
-                .collect(),
-            listeners: listeners(services),
+            ports,
+            services: [].into(),
+            editions: [].into(),
+            listeners: HashMap::default(),
+            has_new_addresses: false,
         }
+    }
+
+    /// The view of a reloaded plan, whose ports are those of this one. `in_use` says whether a flow has an
+    /// edition.
+    ///
+    /// # Errors
+    ///
+    /// [`Exhausted`] when there have been too many services since the start.
+    pub fn following(
+        &self,
+        plan: &Plan,
+        keyring: Keyring,
+        in_use: impl Fn(u16) -> bool,
+    ) -> Result<Self, Exhausted> {
+        let taken = self.services.len().max(self.editions.len());
+        if taken + plan.services.len() > usize::from(u16::MAX) {
+            return Err(Exhausted);
+        }
+        let side = |(index, (port, old)): (usize, (&PortPlan, &PortSide))| {
+            PortSide::new(index, port, Station { mac: old.wire.mac, mtu: old.mtu })
+        };
+        let ports: Box<[_]> = zip(&plan.ports, &self.ports).enumerate().map(side).collect();
+        let gains = |(new, old): (&PortSide, &PortSide)| !new.ours.is_subset(&old.ours);
+        let has_new_addresses = zip(&ports, &self.ports).any(gains);
+        let view = Self {
+            services: self.services.clone(),
+            editions: self.editions.clone(),
+            has_new_addresses,
+            ..Self::of(plan, ports, keyring)
+        };
+        Ok(view.with(&plan.services, in_use))
+    }
+
+    /// The same with these services; editions that are none of theirs are retired.
+    fn with(mut self, services: &[ServicePlan], in_use: impl Fn(u16) -> bool) -> Self {
+        let mut names = Vec::from(std::mem::take(&mut self.services));
+        let mut editions = Vec::from(std::mem::take(&mut self.editions));
+        // Only what was retired before can be free: workers still open flows of all the others.
+        let is_free = |index: &usize| editions[*index].is_retired && !in_use(*index as u16);
+        let mut free: Vec<usize> = (0..editions.len()).filter(is_free).collect();
+        editions.iter_mut().for_each(|edition| edition.is_retired = true);
+        for plan in services {
+            let known = names.iter().position(|name| *name == plan.name);
+            let service = known.unwrap_or(names.len());
+            if known.is_none() {
+                names.push(plan.name.clone());
+            }
+            let edition = Edition::new(service as u16, plan);
+            let same = editions.iter().position(|old| old.is_same(&edition));
+            let index = same.or_else(|| free.pop()).unwrap_or(editions.len());
+            free.retain(|other| *other != index);
+            self.listeners.extend(edition.listeners.iter().map(|at| (*at, index as u16)));
+            if index == editions.len() {
+                editions.push(edition);
+            } else {
+                editions[index] = edition;
+            }
+        }
+        let lingers =
+            |(index, edition): &(usize, &Edition)| edition.is_retired && !free.contains(index);
+        for (index, edition) in editions.iter().enumerate().filter(lingers) {
+            for at in &edition.listeners {
+                self.ports[usize::from(at.port)].lingering.push((at.addr, index as u16));
+            }
+        }
+        (self.services, self.editions) = (names.into(), editions.into());
+        self
     }
 
     /// How many ports there are.
@@ -108,10 +206,32 @@ impl View {
         self.ports.len()
     }
 
-    /// How many services there are.
+    /// Every service that there has been since the start, by name; those of the first plan come first, in
+    /// its order.
     #[must_use]
-    pub fn service_count(&self) -> usize {
-        self.answers.len()
+    pub fn services(&self) -> &[String] {
+        &self.services
+    }
+
+    /// Zeros for a worker with this view to count with.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        Tally::new(self.ports.len(), self.services.len(), self.editions.len())
+    }
+
+    /// A board for that worker's counts.
+    #[must_use]
+    pub fn board(&self) -> Arc<Board> {
+        Arc::new(Board::new(self.ports.len(), self.services.len(), self.editions.len()))
+    }
+
+    /// Where every address is ours or may be, of each port.
+    pub fn addresses(&self) -> impl Iterator<Item = Vec<Addr>> {
+        let of = |side: &PortSide| {
+            let lingering = side.lingering.iter().map(|(addr, _)| *addr);
+            side.announced.iter().copied().chain(lingering).collect()
+        };
+        self.ports.iter().map(of)
     }
 
     /// The secrets it was made with.
@@ -120,15 +240,23 @@ impl View {
         &self.keyring
     }
 
-    /// The service that listens where `tuple` goes.
-    pub(super) fn service(&self, tuple: &Tuple) -> Option<u16> {
+    /// The edition that listens where `tuple` goes.
+    pub(super) fn edition(&self, tuple: &Tuple) -> Option<u16> {
         let (addr, tcp_port, port) = (tuple.local, tuple.local_port, tuple.port);
         self.listeners.get(&Listener { addr, tcp_port, port }).copied()
     }
 
-    /// The bytes that a service sends; none for a service that is no more.
-    pub(super) fn answer(&self, service: u16) -> &[u8] {
-        self.answers.get(usize::from(service)).map_or(&[], |bytes| bytes)
+    /// The service that an edition is one of.
+    pub(super) fn service(&self, edition: u16) -> usize {
+        self.editions.get(usize::from(edition)).map_or(0, |edition| edition.service.into())
+    }
+
+    /// The bytes that an edition of a service sends.
+    pub(super) fn answer(&self, edition: u16) -> &[u8] {
+        match self.editions.get(usize::from(edition)).map(|edition| &edition.kind) {
+            Some(ServiceKind::Respond(bytes)) => bytes,
+            Some(ServiceKind::Proxy(_)) | None => &[],
+        }
     }
 }
 
@@ -141,8 +269,10 @@ impl PortSide {
             wire: PortView { mac: at.mac, vlan: plan.vlan, index: index as u16 },
             mss_v4: mtu.saturating_sub(40),
             mss_v6: mtu.saturating_sub(60),
+            mtu: at.mtu,
             ours: announced.iter().copied().collect(),
             announced,
+            lingering: Vec::new(),
             networks: plan.addresses.iter().copied().collect(),
             gateways: plan.gateways.iter().copied().collect(),
         }
@@ -172,13 +302,99 @@ impl PortSide {
     }
 }
 
-fn listeners(services: &[ServicePlan]) -> HashMap<Listener, u16, RandomState> {
-    let services = services.iter().enumerate();
-    let each = services.flat_map(|(index, service)| {
-        service.listen.iter().map(move |socket| {
-            let (addr, tcp_port) = (Addr::from(socket.ip()), socket.port());
-            (Listener { addr, tcp_port, port: service.port as u16 }, index as u16)
-        })
-    });
-    each.collect()
+/// There is no number left for another service or edition.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Exhausted;
+
+impl std::fmt::Display for Exhausted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("there have been too many services since the start: restart the engine")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use usher_proto::testing::CLIENT_MAC;
+
+    use super::*;
+    use crate::testing::{Setup, keyring, plan};
+
+    fn first(plan: &Plan) -> View {
+        View::new(plan, &[Station { mac: CLIENT_MAC, mtu: 1500 }], keyring(false))
+    }
+
+    fn next(view: &View, plan: &Plan, used: &[u16]) -> View {
+        let in_use = |edition| used.contains(&edition);
+        view.following(plan, keyring(false), in_use).unwrap()
+    }
+
+    fn answering(answer: &str) -> Plan {
+        plan(&Setup { answer: answer.as_bytes(), ..Setup::default() })
+    }
+
+    fn without_services() -> Plan {
+        let mut plan = answering("");
+        plan.services.clear();
+        plan.ports[0].vips.clear();
+        plan
+    }
+
+    fn listening(view: &View) -> Option<u16> {
+        let (remote, local) = (Addr::v4([10, 10, 0, 1]), Addr::v4([10, 10, 0, 10]));
+        let (remote_port, local_port) = (4000, 80);
+        view.edition(&Tuple { remote, local, remote_port, local_port, vlan: 0, port: 0 })
+    }
+
+    #[test]
+    fn a_changed_service_is_a_new_edition_of_the_same_service() {
+        let old = first(&answering("old"));
+        let view = next(&old, &answering("new"), &[0]);
+        assert_eq!((view.answer(0), view.answer(1)), (&b"old"[..], &b"new"[..]));
+        assert_eq!((view.service(0), view.service(1), listening(&view)), (0, 0, Some(1)));
+        assert_eq!(view.services(), ["hello"]);
+        let same = next(&view, &answering("new"), &[0, 1]);
+        assert_eq!((listening(&same), same.editions.len()), (Some(1), 2));
+        let back = next(&view, &answering("old"), &[0]);
+        assert_eq!((listening(&back), back.editions.len()), (Some(0), 2));
+    }
+
+    /// A worker opens flows of an edition until it has the next view: its place is not free before.
+    #[test]
+    fn a_place_is_free_once_it_was_retired_before_and_has_no_flow() {
+        let one = first(&answering("1"));
+        let two = next(&one, &answering("2"), &[]);
+        assert_eq!((listening(&two), two.answer(0)), (Some(1), &b"1"[..]));
+        let three = next(&two, &answering("3"), &[0]);
+        assert_eq!((listening(&three), three.editions.len()), (Some(2), 3));
+        let four = next(&three, &answering("4"), &[1, 2]);
+        assert_eq!((listening(&four), four.answer(0)), (Some(0), &b"4"[..]));
+        assert_eq!((four.answer(1), four.answer(2)), (&b"2"[..], &b"3"[..]));
+    }
+
+    #[test]
+    fn a_removed_service_keeps_its_name_and_its_addresses_linger() {
+        let view = next(&first(&answering("a")), &without_services(), &[0]);
+        assert_eq!((listening(&view), view.services()), (None, ["hello".to_owned()].as_slice()));
+        let vip = Addr::v4([10, 10, 0, 10]);
+        assert!(!view.ports[0].is_ours(&vip) && view.ports[0].lingering.contains(&(vip, 0)));
+        assert!(view.addresses().all(|ours| ours.contains(&vip)));
+        let later = next(&view, &without_services(), &[]);
+        assert!(later.ports[0].lingering.is_empty());
+        let mut other = answering("b");
+        other.services[0].name = "other".into();
+        let other = next(&later, &other, &[]);
+        assert_eq!((listening(&other), other.service(0), other.editions.len()), (Some(0), 1, 1));
+        assert!(other.has_new_addresses && !view.has_new_addresses);
+    }
+
+    #[test]
+    fn numbers_do_not_wrap() {
+        let mut many = answering("a");
+        let service = many.services[0].clone();
+        let named =
+            |n: usize| ServicePlan { name: n.to_string(), listen: vec![], ..service.clone() };
+        many.services = (0..40_000).map(named).collect();
+        let view = first(&many);
+        assert_eq!(view.following(&many, keyring(false), |_| true).unwrap_err(), Exhausted);
+    }
 }

@@ -162,7 +162,7 @@ fn a_file_that_is_not_there_exits_2() {
 
 #[test]
 fn commands_of_later_versions_exit_2_with_a_sentence() {
-    for command in ["top", "flows", "capture", "drain", "reload", "backend"] {
+    for command in ["top", "flows", "capture", "drain", "backend"] {
         let output = usher(&[command]);
         assert_eq!(code(&output), 2);
         assert!(errors(&output).contains("not in this version"), "{}", errors(&output));
@@ -239,4 +239,53 @@ fn a_capture_that_cannot_be_played_is_found_by_check_and_run() {
         assert!(errors(&run).contains(&format!("usher: {expected}")), "{}", errors(&run));
         assert_eq!((code(&check), code(&run)), (1, 1));
     }
+}
+
+/// `usher reload` and SIGHUP: the running engine goes on with its file, or says why it does not.
+#[test]
+fn a_running_engine_reloads_its_file() {
+    let syn = tcp().from("10.10.0.1:4000").to("10.10.0.10:80").syn(99).build();
+    let mut engine = Engine::run("reload", &[syn]);
+    engine.wait_for_frames(1);
+    let says = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    let write = |text: &str| std::fs::write(engine.config(), text).expect("a writable directory");
+    let again = engine.ask(&["reload"]);
+    assert!(says(&again).ends_with("says what runs already\n"), "{}", errors(&again));
+    let service = "[[service]]\nname = \"b\"\nlisten = [\"10.10.0.20:80\"]\nkind = \"respond\"\nresponse = \"b\"\n";
+    write(&format!("{CAPTURES}{service}"));
+    let done = engine.ask(&["reload"]);
+    assert_eq!(code(&done), 0, "{}", errors(&done));
+    assert!(says(&done).ends_with("is in force: 2 service(s)\n"), "{}", says(&done));
+    let services = engine.stats()["services"].clone();
+    assert_eq!(
+        (&services[0]["handshakes_started"], &services[1]["name"]),
+        (&1.into(), &"b".into())
+    );
+    write(&CAPTURES.replace("capacity = 1024", "capacity = 2048"));
+    let refused = engine.ask(&["reload"]);
+    assert_eq!(code(&refused), 1);
+    let sentence = "`flow_table.capacity` cannot change while the engine runs: restart it; nothing was changed";
+    assert!(errors(&refused).contains(sentence), "{}", errors(&refused));
+    write("nonsense");
+    let socket = engine.scratch.0.join("usher.sock");
+    let wrong = usher(&["reload", "--socket", socket.to_str().expect("UTF-8")]);
+    assert_eq!(code(&wrong), 1);
+    assert!(
+        errors(&wrong).contains("the file is wrong and nothing was changed"),
+        "{}",
+        errors(&wrong)
+    );
+    write(&format!("{CAPTURES}{}", service.replace("\"b\"", "\"c\"")));
+    engine.signal(Signal::HUP);
+    while engine.stats()["services"][2]["name"] != "c" {
+        std::thread::yield_now();
+    }
+    assert_eq!(engine.stop(), 0, "{}", engine.log());
+}
+
+#[test]
+fn a_reload_without_an_engine_exits_1() {
+    let output = usher(&["reload", "--socket", "/nowhere/control.sock"]);
+    assert_eq!(code(&output), 1);
+    assert!(errors(&output).contains("/nowhere/control.sock"), "{}", errors(&output));
 }

@@ -244,6 +244,14 @@ impl Port for DpdkPort {
         Ok(pairs.into_iter().map(|pair| DpdkQueue::new(&self.eal, &self.pool, pair)).collect())
     }
 
+    fn join(&mut self, groups: &[Mac]) {
+        let groups: Vec<_> = groups.iter().map(|group| group.0).collect();
+        if groups != self.groups {
+            self.reception = Some(self.raw.join(&groups));
+            self.groups = groups;
+        }
+    }
+
     fn is_link_up(&self) -> bool {
         self.raw.is_link_up()
     }

@@ -4,7 +4,7 @@ use super::engine::{Cookies, Engine, Setup, world};
 use super::frame::{ACK, PSH, SYN};
 use super::hand::{Hand, REQUEST};
 use super::network::Weather;
-use super::plan::{Plan, SECOND};
+use super::plan::{MILLI, Plan, SECOND};
 use super::rng::Rng;
 use super::server::Server;
 use super::world::World;
@@ -61,6 +61,27 @@ fn everybody_is_served_in_rain() {
                 crowd(seed, Weather::RAIN, &setup, clients, Plan::any).finish(SETTLE, 0)
             });
         }
+    }
+}
+
+/// No flow breaks on a reload, whatever state it is in.
+#[test]
+fn nobody_notices_reloads() {
+    for (seed, cookies) in (900..).zip(MODES) {
+        let setup = Setup { cookies, answer: 30_000, ..Setup::default() };
+        hunt(seed, |seed| {
+            let mut world = world(seed, Weather::RAIN, &setup);
+            let mut rng = Rng::new(seed);
+            for index in 0..200 {
+                world.add(2 * SECOND + index * 20_000, Plan::orderly(&mut rng));
+            }
+            for nth in 0..100 {
+                world.run(100 * MILLI);
+                world.server.reload(world.now, nth);
+            }
+            world.run(600 * SECOND);
+            world.finish(SETTLE, 0);
+        });
     }
 }
 

@@ -2,14 +2,16 @@
 //! network stand a switch, which knows each port by its MAC, and each port's RSS.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
 use std::sync::Arc;
 
 use usher::config::Plan;
 use usher::port::memory::{self, MemoryQueue, Wire};
 use usher::port::{Frame, Port};
-use usher::stats::{Board, Counter, ServiceCounter, WorkerSnapshot};
-use usher::worker::{Keyring, LastIssued, Seeds, Station, View, Worker};
+use usher::stats::{Counter, ServiceCounter, WorkerSnapshot};
+use usher::testing;
+use usher::worker::{Keyring, LastIssued, Outfit, Seeds, Station, View, Worker};
 use usher_proto::cookie::{IsnKey, Keys, Secret};
 use usher_proto::tcp::State;
 use usher_proto::time::Now;
@@ -175,10 +177,9 @@ impl Engine {
         let (issued, mut rng) = (LastIssued::default(), Rng::new(!seed));
         let worker = |_| {
             Worker::new(
-                Arc::clone(&view),
+                Outfit::new(Arc::clone(&view)),
                 queues.iter_mut().map(Iterator::next).collect(),
                 setup.capacity as u32,
-                Arc::new(Board::new(view.port_count(), view.service_count())),
                 issued.clone(),
                 seeds(&mut rng),
                 now,
@@ -212,6 +213,15 @@ impl Engine {
 
     pub(crate) const fn capacity(&self) -> usize {
         self.setup.capacity
+    }
+
+    /// Reloads a plan in which the service listens at one more address, the `nth`: for its flows it is another one.
+    pub(crate) fn reload(&mut self, now: u64, nth: u8) {
+        let mut plan = plan(&self.setup);
+        let extra = IpAddr::from([10, 10, 1, nth]);
+        plan.services[0].listen.push(SocketAddr::new(extra, 80));
+        plan.ports[0].vips.push(extra);
+        testing::reload(&mut self.workers, &plan, present(&self.setup, now));
     }
 
     /// Takes no new connections from `now` on; what is left in `ms` is reset.

@@ -1,0 +1,46 @@
+//! What of a plan can change while an engine runs.
+
+use super::plan::{Plan, PortPlan};
+
+impl Plan {
+    /// The first key in which `next` differs from this plan and which a running engine cannot change. The secret
+    /// file's content is for the keys themselves to judge.
+    #[must_use]
+    pub fn fixed_difference(&self, next: &Self) -> Option<&'static str> {
+        let Self { engine, dpdk, ports, flow_capacity, policy, handshake, .. } = self;
+        let secret = |plan: &Self| plan.handshake.secret.is_some();
+        let same = [
+            ("engine.cores", engine.cores == next.engine.cores),
+            ("engine.control_socket", engine.control_socket == next.engine.control_socket),
+            ("dpdk.memory", dpdk.memory == next.dpdk.memory),
+            ("dpdk.memory_mb", dpdk.memory_mb == next.dpdk.memory_mb),
+            ("dpdk.eal_args", dpdk.eal_args == next.dpdk.eal_args),
+            ("dpdk.mbufs_per_port", dpdk.mbufs_per_port == next.dpdk.mbufs_per_port),
+            ("flow_table.capacity", *flow_capacity == next.flow_capacity),
+            // cookies that are on their way were issued with it, and they do not carry it
+            ("handshake.window_scale", policy.window_scale == next.policy.window_scale),
+            ("handshake.secret_file", handshake.secret.is_some() == secret(next)),
+            ("metrics.listen", self.metrics == next.metrics),
+            ("port", ports.len() == next.ports.len()),
+        ];
+        let key = same.iter().find(|(_, same)| !same).map(|(key, _)| *key);
+        key.or_else(|| {
+            ports.iter().zip(&next.ports).find_map(|(port, next)| port_difference(port, next))
+        })
+    }
+}
+
+/// The addresses of services may change: they are the services'.
+fn port_difference(port: &PortPlan, next: &PortPlan) -> Option<&'static str> {
+    let PortPlan { name, device, queues, addresses, gateways, vlan, mtu, vips: _ } = port;
+    let same = [
+        ("port.name", *name == next.name),
+        ("port.device", *device == next.device),
+        ("port.queues", *queues == next.queues),
+        ("port.addresses", *addresses == next.addresses),
+        ("port.gateways", *gateways == next.gateways),
+        ("port.vlan", *vlan == next.vlan),
+        ("port.mtu", *mtu == next.mtu),
+    ];
+    same.iter().find(|(_, same)| !same).map(|(key, _)| *key)
+}

@@ -1,0 +1,217 @@
+//! A running engine: its pinned threads, and the handle that stops them and reads their counts.
+//!
+//! [`Engine::start`] starts the ports, spawns a thread for each core and returns once every one of them
+//! polls. Threads hear of orders at housekeeping, about once a millisecond; nothing else is shared with
+//! them but the boards that they publish their counts on.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `keys` | secrets: from a file or random, and what a reload may do to them |
+//! | `shared` | what readers of counts see |
+//! | `thread` | a worker's thread and the orders that it obeys |
+
+#![forbid(unsafe_code)]
+
+mod keys;
+mod shared;
+mod thread;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
+
+use crossbeam::channel::{Sender, bounded};
+
+use self::shared::Shared;
+use self::thread::{Order, Post};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Plan;
+use crate::control::Source;
+use crate::port::{Port, PortError, groups_of};
+use crate::stats::Snapshot;
+use crate::worker::{LastIssued, Outfit, Station, View};
+
+/// A running engine. Dropping it stops it.
+pub struct Engine<P: Port> {
+    /// What runs.
+    plan: Plan,
+    view: Arc<View>,
+    clock: SystemClock,
+    shared: Arc<Shared<P>>,
+    orders: Vec<Sender<Order>>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl<P: Port + 'static> Engine<P>
+where
+    P::Queue: 'static,
+{
+    /// Starts `ports` and a worker for each of `cores`; a worker is pinned unless its core is `None`
+    /// (tests). Returns once every worker polls. `ports` stand in the plan's order.
+    ///
+    /// # Errors
+    ///
+    /// When a port does not start, randomness cannot be had, or a thread cannot be pinned or used by a
+    /// device. Whatever was started is stopped.
+    pub fn start(
+        plan: &Plan,
+        mut ports: Vec<P>,
+        cores: &[Option<usize>],
+    ) -> Result<Self, PortError> {
+        let clock = SystemClock::start();
+        let keyring = keys::keyring(&plan.handshake)?;
+        let stations: Vec<_> =
+            ports.iter().map(|port| Station { mac: port.mac(), mtu: port.mtu() }).collect();
+        let view = Arc::new(View::new(plan, &stations, keyring));
+        let mut shares = shares(&mut ports, cores.len())?;
+        let (last_issued, mut boards, mut posts) = (LastIssued::default(), Vec::new(), Vec::new());
+        for &core in cores {
+            let outfit = Outfit::new(Arc::clone(&view));
+            boards.push((core.unwrap_or_default(), Arc::clone(outfit.board())));
+            posts.push(Post {
+                core,
+                queues: shares.next().unwrap_or_default(),
+                outfit,
+                capacity: plan.flow_capacity,
+                last_issued: last_issued.clone(),
+                seeds: keys::random_seeds()?,
+                clock,
+            });
+        }
+        let shared = Arc::new(Shared::new(ports, boards, view.services(), clock));
+        let (orders, threads) = (Vec::new(), Vec::new());
+        let mut engine = Self { plan: plan.clone(), view, clock, shared, orders, threads };
+        engine.spawn(posts)?;
+        Ok(engine)
+    }
+
+    fn spawn(&mut self, posts: Vec<Post<P::Queue>>) -> Result<(), PortError> {
+        let (ready, readiness) = bounded(posts.len());
+        for (number, post) in posts.into_iter().enumerate() {
+            let (order, orders) = bounded(4);
+            let ready = ready.clone();
+            let thread = Builder::new().name(format!("usher-{number}"));
+            self.threads.push(thread.spawn(move || thread::work(post, &orders, &ready))?);
+            self.orders.push(order);
+        }
+        drop(ready);
+        for _ in 0..self.threads.len() {
+            readiness.recv().map_err(|_| "a worker's thread ended before it polled")??;
+        }
+        Ok(())
+    }
+
+    /// The plan that runs.
+    #[must_use]
+    pub const fn plan(&self) -> &Plan {
+        &self.plan
+    }
+
+    /// Goes on with `plan`: returns when every worker has it. Flows that there are go on as they began, those of
+    /// services that it changes or no longer has, too; timeouts hold for a flow from its next segment on.
+    ///
+    /// # Errors
+    ///
+    /// When it differs in what cannot change while the engine runs: one sentence, and nothing has changed.
+    pub fn reload(&mut self, plan: &Plan) -> Result<(), String> {
+        if self.shared.is_draining() {
+            return Err("the engine is draining".into());
+        }
+        if let Some(key) = self.plan.fixed_difference(plan) {
+            return Err(format!("`{key}` cannot change while the engine runs: restart it"));
+        }
+        let epoch = self.clock.now().epoch;
+        let (running, next) = (&self.plan.handshake, &plan.handshake);
+        let keyring = keys::follow(self.view.keyring(), running, next, epoch)?;
+        let in_use = |edition| self.shared.holds(edition);
+        let view = self
+            .view
+            .following(plan, keyring, in_use)
+            .map_err(|exhausted| exhausted.to_string())?;
+        let view = Arc::new(view);
+        for (port, addresses) in self.shared.ports().iter_mut().zip(view.addresses()) {
+            port.join(&groups_of(addresses));
+        }
+        self.exchange(&view);
+        (self.plan, self.view) = (plan.clone(), view);
+        Ok(())
+    }
+
+    /// Gives every worker what it needs for `view`, and waits until each has it.
+    fn exchange(&self, view: &Arc<View>) {
+        let (back, returned) = bounded(self.orders.len());
+        let mut boards = Vec::new();
+        for orders in &self.orders {
+            let outfit = Outfit::new(Arc::clone(view));
+            boards.push(Arc::clone(outfit.board()));
+            // One that has ended needs none; its last counts go with its board.
+            let _ = orders.send(Order::Adopt(outfit, back.clone()));
+        }
+        drop(back);
+        // What comes back is freed here. The channel closes when every worker has answered or ended.
+        returned.iter().for_each(drop);
+        self.shared.replace(boards, view.services());
+    }
+
+    /// Takes no new connections; existing ones finish, and what is left after `timeout` is reset. The
+    /// engine is finished when none is left.
+    pub fn drain(&self, timeout: Duration) {
+        self.shared.drain();
+        let ms = u32::try_from(timeout.as_millis()).unwrap_or(u32::MAX >> 1).min(u32::MAX >> 1);
+        self.tell(|| Order::Drain(ms));
+    }
+
+    /// Whether every worker has ended.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.threads.iter().all(JoinHandle::is_finished)
+    }
+
+    /// The counts of now.
+    #[must_use]
+    pub fn stats(&self) -> Snapshot {
+        self.shared.snapshot()
+    }
+
+    /// Where servers read the counts.
+    #[must_use]
+    pub fn source(&self) -> Arc<dyn Source> {
+        Arc::clone(&self.shared) as Arc<dyn Source>
+    }
+}
+
+impl<P: Port> Engine<P> {
+    fn tell(&self, order: impl Fn() -> Order) {
+        for orders in &self.orders {
+            // A worker that has ended, or has more orders than it could carry out, needs no other.
+            let _ = orders.try_send(order());
+        }
+    }
+}
+
+impl<P: Port> Drop for Engine<P> {
+    fn drop(&mut self) {
+        self.tell(|| Order::Stop);
+        for thread in self.threads.drain(..) {
+            // A panic in a worker has been printed; in release builds it has ended the process.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Each worker's queue pairs, a place for each port; `None` where a port has fewer queues than workers.
+fn shares<P: Port>(
+    ports: &mut [P],
+    workers: usize,
+) -> Result<impl Iterator<Item = Vec<Option<P::Queue>>> + use<P>, PortError> {
+    let mut queues = Vec::new();
+    for port in ports {
+        queues.push(port.start()?.into_iter());
+    }
+    let shares: Vec<Vec<_>> =
+        (0..workers).map(|_| queues.iter_mut().map(Iterator::next).collect()).collect();
+    Ok(shares.into_iter())
+}

@@ -1,0 +1,97 @@
+//! A worker's thread, and the orders that it obeys.
+
+#![forbid(unsafe_code)]
+
+use crossbeam::channel::{Receiver, Sender};
+
+use crate::clock::{Clock, SystemClock};
+use crate::port::{PortError, QueuePair};
+use crate::worker::{LastIssued, Outfit, Seeds, Worker};
+
+/// How often a worker's thread looks for orders and corrects its clock, in µs.
+const ORDERS_EVERY_US: u64 = 1000;
+
+/// What a worker's thread is told.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Take no new connections, end when none is left, reset what is left after so many ms.
+    Drain(u32),
+    /// Go on with this, and send back what it replaces.
+    Adopt(Outfit, Sender<Outfit>),
+    /// End now.
+    Stop,
+}
+
+/// What one worker's thread begins with.
+pub(super) struct Post<Q> {
+    pub(super) core: Option<usize>,
+    pub(super) queues: Vec<Option<Q>>,
+    pub(super) outfit: Outfit,
+    pub(super) capacity: u32,
+    pub(super) last_issued: LastIssued,
+    pub(super) seeds: Seeds,
+    pub(super) clock: SystemClock,
+}
+
+/// A worker's thread, from its core to its last frame.
+pub(super) fn work<Q: QueuePair>(
+    post: Post<Q>,
+    orders: &Receiver<Order>,
+    ready: &Sender<Result<(), PortError>>,
+) {
+    if let Some(core) = post.core
+        && !core_affinity::set_for_current(core_affinity::CoreId { id: core })
+    {
+        let _ = ready.send(Err(format!(
+            "cannot pin a worker to core {core}: give a core that this process may use"
+        )
+        .into()));
+        return;
+    }
+    let mut clock = post.clock;
+    let now = clock.now();
+    let mut worker =
+        Worker::new(post.outfit, post.queues, post.capacity, post.last_issued, post.seeds, now);
+    let prepared = worker.queues().try_for_each(QueuePair::on_thread);
+    let failed = prepared.is_err();
+    // The engine waits for this; if it has given up, the worker is told to stop.
+    let _ = ready.send(prepared);
+    if !failed {
+        poll(&mut worker, &mut clock, orders);
+    }
+    worker.publish();
+    worker.queues().for_each(QueuePair::off_thread);
+}
+
+/// Turns until it is told to stop, or drains and nothing is left.
+fn poll<Q: QueuePair>(worker: &mut Worker<Q>, clock: &mut SystemClock, orders: &Receiver<Order>) {
+    let (mut draining, mut was_busy) = (false, false);
+    let (mut busy_us, mut last_us, mut orders_at_us) = (0, clock.now().us, 0);
+    loop {
+        let now = clock.now();
+        busy_us += if was_busy { now.us - last_us } else { 0 };
+        last_us = now.us;
+        was_busy = worker.turn(now) > 0;
+        if now.us < orders_at_us {
+            continue;
+        }
+        orders_at_us = now.us + ORDERS_EVERY_US;
+        clock.discipline();
+        worker.note_time(std::mem::take(&mut busy_us), now.us);
+        match orders.try_recv() {
+            Ok(Order::Stop) => return,
+            Ok(Order::Drain(ms)) => {
+                draining = true;
+                worker.drain(now.tick, ms);
+            }
+            Ok(Order::Adopt(outfit, back)) => {
+                // The engine waits for it, and frees it.
+                let _ = back.send(worker.adopt(outfit, now));
+            }
+            Err(_) => {}
+        }
+        if draining && worker.is_idle() {
+            return;
+        }
+    }
+}
