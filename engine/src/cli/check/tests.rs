@@ -80,6 +80,7 @@ fn devices_are_there_and_bound() {
         "net_af_packet0,iface=e0",
         "net_af_packet0,iface=e1",
         "net_af_packet0,iface=e2",
+        "net_vhost0,iface=/run/vm.sock",
         "net_af_packet0",
         "net_null0",
         "0000:3b:00.0",
