@@ -6,10 +6,19 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `probe` | one check, segment by segment |
+//! | `script` | what it says and wants to hear |
 //! | `watch` | when to check, and when results change a backend's state |
 
 #![forbid(unsafe_code)]
 
+mod probe;
+mod script;
 mod watch;
 
+#[cfg(test)]
+mod tests;
+
+pub use probe::{Failure, Probe, Step};
+pub use script::Script;
 pub use watch::{Due, Timing, Turn, Watch};
