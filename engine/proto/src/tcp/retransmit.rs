@@ -134,9 +134,7 @@ impl Tcb {
 
     /// RFC 5681 §3.1, RFC 6298 §5.4: one segment, then slow start from the hole.
     fn go_back(&mut self, cx: &Context<'_>) {
-        if self.retries == 1 {
-            self.halve();
-        }
+        self.halve(); // of one flight, however often it is sent again
         self.cwnd = u32::from(self.mss);
         self.snd_nxt = self.snd_una;
         self.dup_acks = 0;

@@ -213,7 +213,6 @@ impl Tcb {
         let len = seg.len();
         seg.seq.is_within(self.rcv_nxt, wnd)
             || (len > 0 && seg.seq.add(len.wrapping_sub(1)).is_within(self.rcv_nxt, wnd))
-            || (len > 0 && seg.seq.is_before(self.rcv_nxt) && seg.end().is_after(self.rcv_nxt))
     }
 
     /// Whether the timestamp is older than the newest one seen (RFC 7323 §5.2).

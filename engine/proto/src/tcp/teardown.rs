@@ -58,7 +58,6 @@ impl Tcb {
             | State::CloseWait
             | State::TimeWait => self.state = State::FinWait2,
         }
-        self.heard_at = cx.now.tick;
         let must_ack = self.receive(seg, cx);
         let event = (self.state == State::TimeWait).then_some(Event::Ended(End::Closed));
         let verdict = if must_ack { Verdict::Answer(self.ack(cx)) } else { Verdict::Deliver };
@@ -70,7 +69,6 @@ impl Tcb {
         let cookie_lives = !self.opened_at.after(COOKIE_LIFE_MS).is_due(cx.now.tick);
         if self.traits.has(Traits::BY_COOKIE) && cookie_lives {
             self.state = State::Closed;
-            self.traits.set(Traits::TIMED, false);
             return Change::Update;
         }
         Change::End(end)

@@ -118,6 +118,18 @@ fn a_stateful_isn_is_that_of_rfc_6528() {
     let replies = talk.hear(&again);
     assert_eq!((replies.len(), replies[0].seq, replies[0].ack), (1, first.seq, first.ack));
     assert_eq!(replies[0].options, first.options, "as the first SYN had it");
+    assert_eq!(talk.tcb.heard_at, fixture.at(700).now.tick);
+}
+
+/// RFC 7323 §4.3: the SYN-ACK that is sent again echoes the newest of the SYNs' timestamps.
+#[test]
+fn a_repeated_syn_ack_echoes_the_newest_timestamp() {
+    let fixture = Fixture::new();
+    let (mut talk, _) = Talk::half_open(&fixture, &Segment { options: linux(), ..syn() });
+    let timestamps = Some(Timestamps { val: 1500, ecr: 0 });
+    let again = Segment { options: Options { timestamps, ..linux() }, ..syn() };
+    let replies = talk.hear(&again);
+    assert_eq!(replies[0].options.timestamps.map(|ts| ts.ecr), Some(1500));
 }
 
 /// RFC 6298 §5.5: 1, 2, 4, 8, 16 s apart, as often as configured; then the record is freed.
@@ -173,9 +185,62 @@ fn only_the_exact_third_ack_opens() {
     }
     let bare = Segment { options: Options::default(), ..third };
     assert_eq!(decide(bare).verdict, Verdict::Drop(Reason::TimestampMissing));
+    let timestamps = Some(Timestamps { val: 499, ecr: 0 });
+    let old = Segment { options: Options { timestamps, ..Options::default() }, ..third };
+    assert!(matches!(decide(old).verdict, Verdict::Answer(reply) if reply.limited));
+    assert_eq!(decide(old).change, Change::Keep);
     let event = Event::Established { by_cookie: false, handshake_us: Some(1000) };
     assert_eq!(decide(third).event, Some(event));
     assert_eq!(decide(third).verdict, Verdict::Deliver);
+    let opened = step(&talk.tcb, &third, &fixture.at(1));
+    assert_eq!(opened.opened_at, fixture.at(1).now.tick);
+    let Verdict::Answer(ack) = super::decide(&opened, &data(third, 5), &fixture.at(2)).verdict
+    else {
+        panic!("the answer");
+    };
+    assert_eq!(ack.window, 511, "scaled by 7");
+}
+
+/// A cookie's ACK that meets the half-open flow of another SYN opens its own flow (a node that had answered
+/// by cookie, a SYN that came twice with different numbers); nothing but an ACK does.
+#[test]
+fn a_cookie_supersedes_a_half_open_flow() {
+    let (records, cookies) = (Fixture::new(), by_cookie());
+    let (talk, _) = Talk::half_open(&records, &syn());
+    for irs in [SeqNum(IRS + 500), SeqNum(IRS).sub(500), SeqNum(IRS + (1 << 30))] {
+        let reply = syn_ack(&cookies, &Segment { seq: irs, ..syn() });
+        let third = segment(Flags::ACK, irs.add(1), reply.seq.add(1));
+        for more in [Flags::RST, Flags::SYN, Flags::RST | Flags::SYN] {
+            let odd = Segment { flags: Flags::ACK | more, ..third };
+            let decision = decide(&talk.tcb, &odd, &records.at(1));
+            assert_ne!(decision.change, Change::Open, "{more:?}");
+        }
+        let mute = Segment { flags: Flags::PSH, ..data(third, 5) };
+        assert_eq!(decide(&talk.tcb, &mute, &records.at(1)).change, Change::Keep);
+        let (decision, tcb) = meet(&talk.tcb, &third, &records.at(1));
+        assert_eq!((decision.change, decision.cookie), (Change::Open, Some(CookieUse::Accepted)));
+        assert_eq!((tcb.irs, tcb.state), (irs, State::Established));
+    }
+}
+
+/// Where nobody can have issued a cookie none is looked for.
+#[test]
+fn cookies_are_checked_only_where_there_may_be_some() {
+    let fixture = by_cookie();
+    let reply = syn_ack(&fixture, &syn());
+    let third = segment(Flags::ACK, SeqNum(IRS + 1), reply.seq.add(1));
+    let decision = listen(&third, &Context { check_cookies: false, ..fixture.at(1) });
+    assert_eq!(decision.verdict, Verdict::Drop(Reason::InvalidAck));
+    assert_eq!((decision.cookie, decision.change), (None, Change::Keep));
+}
+
+/// RFC 7323 §2.2: without the client's offer our windows are not scaled, either.
+#[test]
+fn windows_are_scaled_only_if_both_sides_offered_it() {
+    let fixture = Fixture::new();
+    let mut talk = Talk::established(&fixture, Options::default());
+    let request = data(talk.ack(0), 5);
+    assert_eq!(talk.hear(&request)[0].window, 65_535);
 }
 
 /// An ACK that the half-open flow cannot accept may be reset instead (RFC 9293 §3.10.7.4).
@@ -242,7 +307,8 @@ fn a_cookie_opens_the_same_flow() {
         assert_eq!((tcb.snd_shift, tcb.rcv_shift), (stateful.snd_shift, stateful.rcv_shift));
         assert!(tcb.mss <= stateful.mss && tcb.traits.has(Traits::BY_COOKIE));
         let sent = cookies.at(5).now.ts_clock.wrapping_add(tcb.ts_offset);
-        assert!(reply.options.timestamps.is_none_or(|ts| ts.val.wrapping_sub(sent) as i32 <= 0));
+        let stamps = reply.options.timestamps.map(|ts| (ts.val, 501));
+        assert_eq!(stamps.unwrap_or((sent, 0)), (sent, tcb.ts_recent), "they go on from the echo");
     }
 }
 

@@ -147,6 +147,48 @@ fn time_wait_acknowledges_the_fin_again_and_ignores_resets() {
     assert_eq!(talk.tcb, Tcb::default());
 }
 
+/// RFC 9293 §3.10.7.4: what is old draws an ACK, and prolongs nothing.
+#[test]
+fn old_segments_in_time_wait_are_acknowledged() {
+    let fixture = Fixture::new();
+    let mut talk = waiting(&fixture, linux());
+    talk.ms = 500;
+    let fits = talk.ack(ANSWER + 1);
+    let late = decide(&talk.tcb, &fits, &fixture.at(500));
+    assert_eq!((late.verdict, late.change), (Verdict::Deliver, Change::Keep));
+    let timestamps = Some(Timestamps { val: 499, ecr: 0 });
+    let of_the_past = Options { timestamps, ..Options::default() };
+    let repeated = Segment { seq: talk.tcb.rcv_nxt.sub(1), ..fin(fits) };
+    for old in [
+        Segment { seq: fits.seq.sub(1), ..fits },
+        Segment { options: of_the_past, ..fits },
+        Segment { options: of_the_past, ..repeated },
+        Segment { seq: fits.seq.sub(3), ..fin(fits) },
+        data(fits, 5),
+    ] {
+        let decision = decide(&talk.tcb, &old, &fixture.at(500));
+        let Verdict::Answer(reply) = decision.verdict else { panic!("an ACK: {decision:?}") };
+        assert!(reply.limited && decision.change == Change::Keep, "{old:?}");
+        assert_eq!(reply.ack, talk.tcb.rcv_nxt);
+    }
+}
+
+/// TIME_WAIT begins with the peer's FIN, also where that shuts the window.
+#[test]
+fn time_wait_begins_with_the_last_fin() {
+    let fixture = Fixture::new();
+    let mut talk = answered(&fixture, Options::default());
+    let ack = talk.ack(ANSWER + 1);
+    talk.hear(&ack);
+    talk.wait(30_000);
+    let last = Segment { window: 0, ..fin(talk.ack(ANSWER + 1)) };
+    talk.hear(&last);
+    talk.wait(59_999);
+    assert_eq!(talk.tcb.state, State::TimeWait);
+    talk.wait(1);
+    assert_eq!(talk.tcb, Tcb::default());
+}
+
 /// RFC 6191 §2: by timestamp where both incarnations have one, else by sequence number; a first timestamp
 /// is enough. The new ISN is ahead of all that the old flow sent.
 #[test]

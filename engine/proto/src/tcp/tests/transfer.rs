@@ -76,6 +76,27 @@ fn three_duplicate_acks_send_the_hole_again() {
     assert_eq!(talk.tcb.cwnd, talk.tcb.ssthresh, "deflated");
 }
 
+/// RFC 9293 §3.4: numbers wrap, wherever a connection begins.
+#[test]
+fn numbers_may_begin_anywhere() {
+    let fixture = long_answer();
+    for irs in [0, 1 << 30, 1 << 31, 3 << 30, u32::MAX - 3] {
+        for port in 1..30 {
+            let mut first = Segment { seq: SeqNum(irs), ..syn() };
+            first.options.mss = Some(MSS as u16);
+            first.tuple.remote_port = port;
+            let (mut talk, _) = Talk::half_open(&fixture, &first);
+            let request = data(talk.ack(0), 5);
+            assert_eq!(talk.hear(&request).len(), 10);
+            let smaller = Segment { window: 20_000, ..talk.ack(0) };
+            talk.hear(&smaller);
+            assert_eq!(talk.tcb.snd_wnd, 20_000, "from {irs}");
+            let hole: Vec<_> = (0..3).flat_map(|_| talk.hear(&smaller)).collect();
+            assert_eq!(octets(&hole), [(0, 1460)], "from {:?}", talk.tcb.iss);
+        }
+    }
+}
+
 /// RFC 6582 §3.2: an ACK of a part shows the next hole, which goes at once.
 #[test]
 fn a_partial_ack_in_recovery_sends_the_next_hole() {
