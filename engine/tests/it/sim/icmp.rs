@@ -42,6 +42,7 @@ impl Message {
             _ => panic!("a packet has one family"),
         }
         frame.extend(message);
+        frame.resize(frame.len().max(60), 0); // Ethernet's least length
         frame
     }
 
