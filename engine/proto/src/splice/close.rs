@@ -16,12 +16,12 @@ use crate::wire::{Flags, Reply, Segment};
 const STILL_OLD: u32 = 1 << 20;
 
 impl Splice {
-    /// What a segment that passed has done to the flow.
+    /// What a segment that passed has done to the flow; `before` was its state, and whether its PROXY header
+    /// was out.
     pub(super) fn followed(
         &mut self,
-        before: State,
+        before: (State, bool),
         passage: Passage,
-        header_was_out: bool,
         cx: &SpliceContext<'_>,
     ) -> Step {
         let closed = self.marks.has(Marks::UP_FIN)
@@ -33,7 +33,7 @@ impl Splice {
             self.heard_at = cx.now.tick;
             return Step { passage, then: Then::Moved, event: Some(Event::Ended(End::Closed)) };
         }
-        let moved = self.state() != before || header_was_out != self.header_is_out();
+        let moved = (self.state(), self.marks.has(Marks::HEADER_OUT)) != before;
         Step { passage, then: if moved { Then::Moved } else { Then::Stay }, event: None }
     }
 
@@ -127,8 +127,10 @@ impl Splice {
             Change::Open => Change::Open,
             Change::Keep | Change::Update | Change::End(_) => Change::Keep,
         };
-        let unheard = decision.verdict == Verdict::Drop(Reason::InvalidAck);
-        let verdict = if self.phase == Phase::Reset && unheard {
+        // After a RST: the client did not hear of it, or cannot believe it.
+        let is_stray =
+            matches!(decision.verdict, Verdict::Drop(Reason::InvalidAck | Reason::CookieReplayed));
+        let verdict = if is_stray && self.phase == Phase::Reset {
             Verdict::Answer(reset_for(seg))
         } else {
             decision.verdict

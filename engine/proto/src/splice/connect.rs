@@ -84,6 +84,7 @@ impl Splice {
         self.up_delta = choice.iss.add(header_len).since(self.irs);
         self.up.una = self.irs.add(1).sub(header_len);
         self.marks.set(Marks::HEADER, header_len > 0);
+        self.marks.set(Marks::HEADER_OUT, header_len > 0);
         self.marks.set(Marks::WAS_STALE, false);
         self.ts_up = match choice.ts_offset {
             Some(offset) => cx.now.ts_clock.wrapping_add(offset),
@@ -251,11 +252,11 @@ impl Splice {
 
     /// A segment of the client while no backend has answered.
     pub(super) fn early(&mut self, seg: &Segment, cx: &SpliceContext<'_>) -> Step {
-        if seg.flags.has(Flags::SYN) {
-            return self.challenge(Half::Client, cx);
-        }
         if seg.flags.has(Flags::RST) {
             return self.early_reset(seg, cx);
+        }
+        if seg.flags.has(Flags::SYN) {
+            return self.challenge(Half::Client, cx);
         }
         if !seg.flags.has(Flags::ACK) {
             return Step::drop(Reason::BadFlags);

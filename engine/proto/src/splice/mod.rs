@@ -12,6 +12,8 @@
 //! |---|---|
 //! | `state` | what is remembered of a flow, and how numbers translate |
 //! | `connect` | the backend half's handshake, try by try; early data |
+//! | `header` | the PROXY protocol |
+//! | `icmp` | ICMP errors about what passed |
 //! | `pass` | segments of connected flows |
 //! | `close` | FINs, RSTs, TIME_WAIT, what remains of a flow |
 //! | `timer` | what the passing of time leads to |
@@ -21,6 +23,8 @@
 
 mod close;
 mod connect;
+mod header;
+mod icmp;
 mod pass;
 mod rebuild;
 mod rewrite;
@@ -28,6 +32,8 @@ mod state;
 mod timer;
 mod translate;
 
+pub use header::{Behalf, MAX_HEADER, proxy_header, proxy_header_len};
+pub use icmp::{Complaint, Quoted, write_complaint};
 pub use rebuild::{Pieces, split};
 pub use rewrite::{Ops, Rewrite};
 pub use state::Splice;

@@ -10,8 +10,8 @@ use super::{Half, Passage, SpliceContext, Step};
 use crate::cause::Reason;
 use crate::wire::{Flags, Reply, Segment, SeqNum};
 
-/// How far acknowledgements of a PROXY header can lag behind, in bytes of the client's data: an old one
-/// that arrives later would be read as one of data long ago, which nobody believes anyway.
+/// How far an acknowledgement within a PROXY header can lag behind others, in bytes of the client's data. One
+/// that comes later is read as one of data long ago, which the client does not believe either (RFC 5961 §5.2).
 const HEADER_FORGOTTEN: u32 = 1 << 24;
 /// TSvals further apart than this cannot be told from a wrap.
 const STAMP_SPAN: u32 = 1 << 30;
@@ -62,12 +62,12 @@ impl Splice {
     }
 
     fn pass_open(&mut self, half: Half, seg: &Segment, cx: &SpliceContext<'_>) -> Step {
-        if seg.flags.has(Flags::SYN) {
-            return self.syn_in_open(half, seg, cx);
-        }
         let numbers = self.numbers(half, seg);
         if seg.flags.has(Flags::RST) {
             return self.reset(half, seg, numbers, cx);
+        }
+        if seg.flags.has(Flags::SYN) {
+            return self.syn_in_open(half, seg, cx);
         }
         if !seg.flags.has(Flags::ACK) {
             return Step::drop(Reason::BadFlags);
@@ -86,21 +86,14 @@ impl Splice {
         numbers: Numbers,
         cx: &SpliceContext<'_>,
     ) -> Step {
-        let before = self.state();
-        let header_was_out = self.header_is_out();
+        let before = (self.state(), self.marks.has(Marks::HEADER_OUT));
         let rewrite = self.rewrite(half, seg, numbers, cx);
-        self.forget_header();
-        let passage = self.sized(half, seg, rewrite);
-        self.followed(before, passage, header_was_out, cx)
-    }
-
-    /// Long after the PROXY header was acknowledged, the short way is open.
-    fn forget_header(&mut self) {
-        if self.marks.has(Marks::HEADER) {
-            let acknowledged = self.up.una.since(self.irs.add(1));
-            let forgotten = (HEADER_FORGOTTEN..1 << 31).contains(&acknowledged);
-            self.marks.set(Marks::HEADER, !forgotten);
+        if self.marks.has(Marks::HEADER_OUT) {
+            let is_out = self.up.una.is_before(self.irs.add(1));
+            self.marks.set(Marks::HEADER_OUT, is_out);
         }
+        let passage = self.sized(half, seg, rewrite);
+        self.followed(before, passage, cx)
     }
 
     /// The segment's numbers in the client's space.
@@ -220,14 +213,16 @@ impl Splice {
 
     /// The client must not see that anything was in front of its data: acknowledgements within the PROXY
     /// header become that of its SYN, and the window that much smaller.
-    #[cold]
-    fn hide_header(&self, numbers: Numbers, rewrite: &mut Rewrite) {
+    #[inline(never)]
+    fn hide_header(&mut self, numbers: Numbers, rewrite: &mut Rewrite) {
         let first = self.irs.add(1);
         rewrite.ops = rewrite.ops.with(Ops::FLOOR_SACK, true);
         if numbers.ack.is_before(first) {
             let hidden = first.since(numbers.ack);
             rewrite.ack = first;
             rewrite.window = field(numbers.window.saturating_sub(hidden), self.to_client_shift);
+        } else if numbers.ack.since(first) > HEADER_FORGOTTEN {
+            self.marks.set(Marks::HEADER, false);
         }
     }
 
@@ -278,7 +273,7 @@ impl Splice {
         if let Some(ts) = seg.options.timestamps {
             self.ts_backend = later(self.ts_backend, ts.val);
         }
-        if self.header_is_out() {
+        if self.marks.has(Marks::HEADER_OUT) {
             return Step::stay(Passage::Answer(self.header()));
         }
         let reply = Reply { seq: self.backend_iss().add(1), ..self.ack_to_backend() };

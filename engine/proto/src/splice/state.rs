@@ -43,11 +43,13 @@ impl Marks {
     pub(super) const DOWN_FIRST: Self = Self(1 << 11);
     /// There is a PROXY header in front of the client's data, and acknowledgements within it are possible.
     pub(super) const HEADER: Self = Self(1 << 12);
+    /// The PROXY header waits for its acknowledgement.
+    pub(super) const HEADER_OUT: Self = Self(1 << 14);
     /// The backend answered this try's SYN from an earlier connection, once.
     pub(super) const WAS_STALE: Self = Self(1 << 13);
 
     /// What must not be set for a segment to pass by the short way.
-    pub(super) const UNUSUAL: Self = Self(Self::UP_FIN.0 | Self::DOWN_FIN.0 | Self::HEADER.0);
+    pub(super) const UNUSUAL: Self = Self(Self::UP_FIN.0 | Self::DOWN_FIN.0 | Self::HEADER_OUT.0);
 
     pub(super) const fn has(self, other: Self) -> bool {
         self.0 & other.0 == other.0
@@ -171,11 +173,6 @@ impl Splice {
     /// What the client may think was acknowledged last: nothing of the PROXY header.
     pub(super) fn acknowledged_to_client(&self) -> SeqNum {
         if self.marks.has(Marks::HEADER) { self.up.una.max(self.irs.add(1)) } else { self.up.una }
-    }
-
-    /// Whether the PROXY header waits for its acknowledgement.
-    pub(super) fn header_is_out(&self) -> bool {
-        self.marks.has(Marks::HEADER) && self.up.una.is_before(self.irs.add(1))
     }
 
     /// An ACK of ours to this half, which acknowledges nothing that the other end did not.

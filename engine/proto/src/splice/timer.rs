@@ -1,7 +1,7 @@
 //! What the passing of time leads to: SYNs and PROXY headers again, the next backend, the end of patience.
 
 use super::connect::FIRST_WAIT;
-use super::state::{Phase, Splice};
+use super::state::{Marks, Phase, Splice};
 use super::{SpliceContext, Then, TryEnd};
 use crate::tcp::{Policy, State};
 use crate::time::Tick;
@@ -44,7 +44,9 @@ impl Splice {
             Phase::Opening => self.resend_at.min(self.try_until(cx)),
             Phase::TimeWait => self.heard_at.after(cx.policy.time_wait),
             Phase::Reset => self.heard_at.after(RESET_LINGERS),
-            Phase::Open if self.header_is_out() => self.resend_at.min(self.silent_until(cx.policy)),
+            Phase::Open if self.marks.has(Marks::HEADER_OUT) => {
+                self.resend_at.min(self.silent_until(cx.policy))
+            }
             Phase::Open => self.silent_until(cx.policy),
         }
     }
@@ -76,9 +78,7 @@ impl Splice {
             Phase::TimeWait | Phase::Reset => {
                 TimerStep { then: Then::End(End::Closed), ..TimerStep::NOTHING }
             }
-            Phase::Open if self.header_is_out() && self.resend_at.is_due(cx.now.tick) => {
-                self.header_is_late(cx)
-            }
+            Phase::Open if self.header_is_due(cx) => self.header_is_late(cx),
             Phase::Open if self.state() == State::FinWait2 => {
                 self.give_up(End::HalfClosedTimeout, cx)
             }
@@ -104,6 +104,10 @@ impl Splice {
                 TimerStep { to_backend, then, ..TimerStep::NOTHING }
             }
         }
+    }
+
+    fn header_is_due(&self, cx: &SpliceContext<'_>) -> bool {
+        self.marks.has(Marks::HEADER_OUT) && self.resend_at.is_due(cx.now.tick)
     }
 
     fn header_is_late(&mut self, cx: &SpliceContext<'_>) -> TimerStep {

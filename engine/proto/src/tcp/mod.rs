@@ -161,7 +161,8 @@ pub struct Terms {
     /// Whether ECN may be agreed on, beside what the policy says.
     pub ecn: bool,
     /// The window of a SYN-ACK in bytes where the flow is proxied: what may be held for a backend, and at
-    /// most the smallest window that one begins with.
+    /// most the smallest window that one begins with. A multiple of the scale, so that its right edge never
+    /// retreats.
     pub window: u16,
 }
 
