@@ -1,4 +1,10 @@
-//! Flows from their first SYN to their end, step by step.
+//! Flows from their first SYN to their end, step by step; what single rules ask is below.
+
+mod connect;
+mod numbers;
+mod table;
+mod timer;
+mod transcript;
 
 use super::*;
 use crate::tcp::{Policy, State, Tcb, Traits};

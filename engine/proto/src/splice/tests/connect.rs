@@ -1,0 +1,195 @@
+//! The backend half's handshake: refusals, strangers, early data, and what a backend does not agree to.
+
+use super::*;
+
+/// A refusal, a memory of an earlier connection twice, and silence lead to the next backend.
+#[test]
+fn a_backend_that_refuses_gives_way_to_the_next() {
+    let fixture = Fixture::new();
+    let mut splice = Splice::open(&tcb(), &choice(), &fixture.at(0));
+    let refusal = backend(Flags::RST | Flags::ACK, u32::MAX, 0, 0);
+    let step = splice.pass(Half::Backend, &refusal, &fixture.at(1));
+    let next =
+        Step { passage: Passage::Deliver, then: Then::NextTry(TryEnd::Refused), event: None };
+    assert_eq!(step, next);
+    for _ in 0..2 {
+        splice.retry(&choice(), &fixture.at(2));
+    }
+    let step = splice.pass(Half::Backend, &refusal, &fixture.at(3));
+    let end = End::BackendRefused;
+    let last = Step { then: Then::Abort(end), event: Some(Event::Ended(end)), ..next };
+    assert_eq!(step, last);
+}
+
+/// RFC 9293 §3.10.7.3, RFC 6191: a backend in TIME_WAIT answers our SYN with an ACK, gets a RST at its own
+/// number and the SYN again; if it ignored the RST (RFC 1337 §3), another try must do.
+#[test]
+fn a_backend_in_time_wait_is_reset_once() {
+    let fixture = Fixture::new();
+    let mut splice = Splice::open(&tcb(), &choice(), &fixture.at(0));
+    let stale = backend(Flags::ACK, 500, 7000, 0);
+    for then in [Then::SynAgain, Then::NextTry(TryEnd::InTimeWait)] {
+        let step = splice.pass(Half::Backend, &stale, &fixture.at(1));
+        let reset = answer(step);
+        assert_eq!((reset.flags, reset.seq), (Flags::RST, stale.ack));
+        assert_eq!(step.then, then);
+    }
+    assert_eq!(splice.syn().seq, UP);
+}
+
+/// A late SYN-ACK of an earlier try is told apart by the ISN of each, and reset.
+#[test]
+fn a_late_answer_of_an_earlier_try_is_reset() {
+    let fixture = Fixture::new();
+    let mut splice = Splice::open(&tcb(), &choice(), &fixture.at(0));
+    splice.retry(&Choice { iss: UP.add(5000), ..choice() }, &fixture.at(1));
+    let step = splice.pass(Half::Backend, &syn_ack(&full()), &fixture.at(2));
+    let reset = answer(step);
+    assert_eq!((reset.flags, reset.seq, step.then), (Flags::RST, UP.add(1), Then::Stay));
+    assert_eq!(splice.state(), State::SynSent);
+}
+
+/// Early data is held in order and within the window, never acknowledged; the rest is the client's to send
+/// again. What was held goes on with numbers of the other half.
+#[test]
+fn early_data_is_held_in_order_and_never_acknowledged() {
+    let fixture = Fixture::new();
+    let mut splice = Splice::open(&tcb(), &choice(), &fixture.at(0));
+    let fin = Flags::FIN | Flags::ACK;
+    let mut say = |seg| splice.pass(Half::Client, &seg, &fixture.at(1)).passage;
+    assert_eq!(say(client(Flags::ACK, 0, 0, 0)), Passage::Deliver);
+    assert_eq!(say(client(Flags::ACK, 0, 0, 4000)), Passage::Hold);
+    assert_eq!(say(client(Flags::ACK, 0, 0, 4000)), Passage::Deliver, "repeated");
+    assert_eq!(say(client(Flags::ACK, 5000, 0, 100)), Passage::Deliver, "out of order");
+    assert_eq!(say(client(Flags::ACK, 4000, 0, 6001)), Passage::Deliver, "beyond the window");
+    assert_eq!(say(client(Flags::ACK, 4000, 0, 1000)), Passage::Hold);
+    let unkept = client(Flags::ACK, 5000, 0, 1000);
+    assert_eq!(say(unkept), Passage::Hold);
+    splice.not_held(&unkept);
+    let mut say = |seg| splice.pass(Half::Client, &seg, &fixture.at(1)).passage;
+    assert_eq!(say(unkept), Passage::Hold, "it came again");
+    let last = client(fin, 6000, 0, 0);
+    assert_eq!(say(last), Passage::Hold);
+    assert_eq!(say(client(Flags::ACK, 6001, 0, 5)), Passage::Deliver, "behind the FIN is nothing");
+
+    let step = splice.pass(Half::Backend, &syn_ack(&full()), &fixture.at(9));
+    assert_eq!((step.passage, step.then), (Passage::Deliver, Then::Opened), "data acknowledges it");
+    for (seg, seq) in [(unkept, 5001), (last, 6001)] {
+        let Passage::Forward(rewrite) = splice.pass_held(&seg, &fixture.at(10)) else {
+            panic!("it goes on")
+        };
+        assert_eq!((rewrite.seq, rewrite.ack), (UP.add(seq), DOWN.add(1)));
+        assert_eq!((rewrite.ts_val, rewrite.ts_ecr), (CLOCK + 77, BACKEND_CLOCK));
+    }
+    assert_eq!(splice.state(), State::CloseWait);
+}
+
+/// A client that gives up takes its backend with it: by the one number that a half-open backend believes.
+#[test]
+fn a_client_may_give_up_early() {
+    let fixture = Fixture::new();
+    let splice = Splice::open(&tcb(), &Choice { header_len: 28, ..choice() }, &fixture.at(0));
+    let say = |seg| {
+        let mut splice = splice;
+        splice.pass(Half::Client, &seg, &fixture.at(1))
+    };
+    let step = say(client(Flags::RST | Flags::ACK, 0, 0, 0));
+    let rewrite = forwarded(step);
+    assert_eq!((rewrite.seq, rewrite.clear), (UP.add(1), Flags::ACK.0));
+    assert_eq!(step.then, Then::End(End::ClosedByReset));
+    assert_eq!(answer(say(client(Flags::RST, 9, 0, 0))).flags, Flags::ACK, "RFC 5961 §3.2");
+    let outside = Passage::Drop(Reason::ResetOutOfWindow);
+    assert_eq!(say(client(Flags::RST, 20_000, 0, 0)).passage, outside);
+    let abort = splice.abort(&fixture.at(1));
+    assert_eq!(abort.0.map(|r| (r.flags, r.seq)), Some((Flags::RST | Flags::ACK, ISS.add(1))));
+    assert_eq!(abort.1.map(|r| (r.flags, r.seq)), Some((Flags::RST, UP.add(1))));
+}
+
+/// A backend that did not hear our ACK repeats its SYN-ACK and gets it again, with an echo that it sent.
+#[test]
+fn a_repeated_syn_ack_is_answered_by_us() {
+    let fixture = Fixture::new();
+    let mut splice = opened(&full(), &choice(), &fixture);
+    let _ = splice.pass(Half::Client, &client(Flags::ACK, 0, 0, 500), &fixture.at(2));
+    let mut again = syn_ack(&full());
+    again.options.timestamps =
+        again.options.timestamps.map(|ts| Timestamps { val: ts.val + 9, ..ts });
+    let ack = answer(splice.pass(Half::Backend, &again, &fixture.at(3)));
+    assert_eq!((ack.seq, ack.ack, ack.limited), (UP.add(1), DOWN.add(1), false));
+    assert_eq!(ack.options.timestamps.map(|ts| ts.ecr), Some(BACKEND_CLOCK + 9));
+}
+
+/// What only the client agreed to is translated, and the difference is learned.
+#[test]
+fn a_backend_that_agrees_to_less_is_translated_and_learned() {
+    let fixture = Fixture::new();
+    let poor = Learned {
+        mss: 1000,
+        scale: None,
+        sack: false,
+        timestamps: false,
+        ecn: false,
+        window: 5000,
+    };
+    let known = full();
+    let mut splice = opened(&poor, &choice(), &fixture);
+    assert_eq!(splice.learned(&known, &syn_ack(&poor)), poor);
+
+    let seg = Segment { window: 65_535, ..client(Flags::ACK | Flags::ECE, 0, 0, 700) };
+    let up = forwarded(splice.pass(Half::Client, &seg, &fixture.at(2)));
+    assert!(up.ops.has(Ops::STRIP_STAMP) && up.ops.has(Ops::STRIP_SACK));
+    assert!(up.ops.has(Ops::CLEAR_ECN) && !up.ops.has(Ops::STAMP));
+    assert_eq!((up.clear, up.window), (Flags::ECE.0 | Flags::CWR.0, 65_535), "512 times as much");
+    let large = client(Flags::ACK, 700, 0, 1400);
+    let step = splice.pass(Half::Client, &large, &fixture.at(3)).passage;
+    assert!(matches!(step, Passage::Split(_, 1000)), "{step:?}");
+
+    let seg =
+        Segment { options: Options::default(), window: 5000, ..backend(Flags::ACK, 0, 0, 900) };
+    let down = forwarded(splice.pass(Half::Backend, &seg, &fixture.at(40)));
+    assert!(down.ops.has(Ops::INSERT_STAMP));
+    assert_eq!((down.ts_val, down.ts_ecr), (ECHOED.wrapping_add(39), CLIENT_CLOCK));
+    assert_eq!(down.window, 5000 >> 7);
+    let large = Segment { payload_len: 1460, seq: seg.end(), ..seg };
+    let step = splice.pass(Half::Backend, &large, &fixture.at(41)).passage;
+    assert!(matches!(step, Passage::Split(_, 1448)), "12 bytes of timestamps more: {step:?}");
+}
+
+/// What the client did not agree to is not asked for, and nothing is learned of it.
+#[test]
+fn nothing_is_learned_of_what_was_not_asked_for() {
+    let fixture = Fixture::new();
+    let plain = Tcb { traits: Traits::default(), snd_shift: 0, rcv_shift: 0, ..tcb() };
+    let mut splice = Splice::open(&plain, &choice(), &fixture.at(0));
+    let syn = splice.syn();
+    assert_eq!((syn.flags, syn.options.window_scale), (Flags::SYN, None));
+    assert_eq!((syn.options.sack_permitted, syn.options.timestamps), (false, None));
+    let bare = Learned { scale: None, sack: false, timestamps: false, ecn: false, ..full() };
+    let ack = answer(splice.pass(Half::Backend, &syn_ack(&bare), &fixture.at(1)));
+    assert_eq!(ack.options.timestamps, None);
+    assert_eq!(splice.learned(&full(), &syn_ack(&bare)), full());
+    let seg = Segment { options: Options::default(), ..backend(Flags::ACK, 0, 0, 900) };
+    let down = forwarded(splice.pass(Half::Backend, &seg, &fixture.at(2)));
+    assert!(!down.ops.has(Ops::INSERT_STAMP));
+    assert_eq!(down.window, 100);
+}
+
+/// The MSS of our SYN: what the client and the way take, less what translation may put in.
+#[test]
+fn the_syns_mss_leaves_room_for_what_translation_puts_in() {
+    let fixture = Fixture::new();
+    let unknown = Learned::default();
+    for (client_mss, way, learned, mss) in [
+        (1448, 1460, full(), 1460),
+        (1448, 1460, unknown, 1448),
+        (1448, 1440, full(), 1440),
+        (524, 1460, unknown, 524),
+        (52, 1460, unknown, 88),
+        (8948, 8960, full(), 8960),
+    ] {
+        let tcb = Tcb { mss: client_mss, ..tcb() };
+        let choice = Choice { mss: way, learned, ..choice() };
+        let splice = Splice::open(&tcb, &choice, &fixture.at(0));
+        assert_eq!(splice.syn().options.mss, Some(mss), "{client_mss} {way}");
+    }
+}
