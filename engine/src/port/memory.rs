@@ -48,7 +48,7 @@ impl Default for Options {
 #[must_use]
 pub fn new(name: &str, options: &Options) -> (MemoryPort, Wire) {
     let room = usize::from(options.mtu) + ENVELOPE;
-    let buffers = (0..options.buffers).map(|_| vec![0; room].into_boxed_slice()).collect();
+    let buffers = (0..options.buffers).map(|_| Box::new(Buffer::new(room))).collect();
     let pool = Arc::new(Pool { buffers: Mutex::new(buffers), total: options.buffers });
     let lanes: Vec<_> = (0..options.queues).map(|_| Lane::new(options.ring)).collect();
     let wire = Wire { pool: Arc::clone(&pool), lanes: lanes.clone() };
@@ -121,7 +121,10 @@ impl QueuePair for MemoryQueue {
     fn tx(&mut self, frames: &mut Burst<MemoryFrame>) {
         let mut leaving = self.lane.tx.lock();
         let count = frames.len().min(self.lane.tx.capacity - leaving.len());
-        leaving.extend(frames.drain(..count).map(MemoryFrame::completed));
+        if self.tx_checksums != TxChecksums::default() {
+            frames.iter_mut().take(count).for_each(MemoryFrame::complete);
+        }
+        leaving.extend(frames.drain(..count));
     }
 
     fn alloc(&mut self) -> Option<MemoryFrame> {
@@ -131,7 +134,7 @@ impl QueuePair for MemoryQueue {
     fn free(&mut self, frames: &mut Burst<MemoryFrame>) {
         if !frames.is_empty() {
             let mut free = lock(&self.pool.buffers);
-            free.extend(frames.iter_mut().map(MemoryFrame::take_bytes));
+            free.extend(frames.iter_mut().filter_map(MemoryFrame::take));
             drop(free);
             frames.clear();
         }
@@ -157,12 +160,14 @@ impl Wire {
 
     /// The same with the device's word on the checksums.
     pub fn send_checked(&self, queue: usize, bytes: &[u8], checksums: RxChecksums) -> bool {
-        let Some(mut frame) = Pool::take(&self.pool).filter(|f| f.bytes.len() >= bytes.len())
+        let Some(mut frame) =
+            Pool::take(&self.pool).filter(|f| f.buffer().bytes.len() >= bytes.len())
         else {
             return false;
         };
-        frame.bytes[..bytes.len()].copy_from_slice(bytes);
-        (frame.len, frame.rx_checksums) = (bytes.len(), checksums);
+        frame.room()[..bytes.len()].copy_from_slice(bytes);
+        frame.set_len(bytes.len());
+        frame.buffer_mut().rx_checksums = checksums;
         self.give(queue, frame).is_ok()
     }
 
@@ -218,58 +223,95 @@ impl Wire {
     }
 }
 
-/// One buffer of a memory port.
+/// One frame in one buffer of a memory port: a pointer, as cheap to move as a device's.
 #[derive(Debug)]
 pub struct MemoryFrame {
+    /// Taken when the frame is dropped, and only then.
+    buffer: Option<Box<Buffer>>,
+}
+
+#[derive(Debug)]
+struct Buffer {
     bytes: Box<[u8]>,
     len: usize,
     rx_checksums: RxChecksums,
     completion: Option<Completion>,
-    pool: Arc<Pool>,
+    /// Where it goes back to, while it is not there.
+    home: Option<Arc<Pool>>,
+}
+
+impl Buffer {
+    fn new(room: usize) -> Self {
+        Self {
+            bytes: vec![0; room].into_boxed_slice(),
+            len: 0,
+            rx_checksums: RxChecksums::default(),
+            completion: None,
+            home: None,
+        }
+    }
 }
 
 impl MemoryFrame {
-    /// Computes what was requested, as a NIC would when it sends.
-    fn completed(mut self) -> Self {
-        if let Some(completion) = self.completion.take() {
-            completion.carry_out(&mut self.bytes[..self.len]);
-        }
-        self
+    fn buffer(&self) -> &Buffer {
+        self.buffer.as_ref().expect("a frame has its buffer until it is dropped")
     }
 
-    fn take_bytes(&mut self) -> Box<[u8]> {
-        std::mem::take(&mut self.bytes)
+    fn buffer_mut(&mut self) -> &mut Buffer {
+        self.buffer.as_mut().expect("a frame has its buffer until it is dropped")
+    }
+
+    /// Computes what was requested, as a NIC would when it sends.
+    fn complete(&mut self) {
+        let Buffer { bytes, len, completion, .. } = self.buffer_mut();
+        if let Some(completion) = completion.take() {
+            completion.carry_out(&mut bytes[..*len]);
+        }
+    }
+
+    /// Its buffer, on its way home.
+    fn take(&mut self) -> Option<Box<Buffer>> {
+        let mut buffer = self.buffer.take()?;
+        buffer.home = None;
+        Some(buffer)
     }
 }
 
 impl Frame for MemoryFrame {
+    #[inline]
     fn bytes(&self) -> &[u8] {
-        &self.bytes[..self.len]
+        let buffer = self.buffer();
+        &buffer.bytes[..buffer.len]
     }
 
+    #[inline]
     fn room(&mut self) -> &mut [u8] {
-        &mut self.bytes
+        &mut self.buffer_mut().bytes
     }
 
+    #[inline]
     fn set_len(&mut self, len: usize) {
-        assert!(len <= self.bytes.len(), "a frame longer than its buffer");
-        self.len = len;
+        let buffer = self.buffer_mut();
+        assert!(len <= buffer.bytes.len(), "a frame longer than its buffer");
+        buffer.len = len;
     }
 
+    #[inline]
     fn rx_checksums(&self) -> RxChecksums {
-        self.rx_checksums
+        self.buffer().rx_checksums
     }
 
     fn request_tx_checksums(&mut self, wanted: TxChecksums, l2: usize, l3: usize, v4: bool) {
-        self.completion = Some(Completion { wanted, l2, l3, v4 });
+        self.buffer_mut().completion = Some(Completion { wanted, l2, l3, v4 });
     }
 }
 
 impl Drop for MemoryFrame {
+    #[inline]
     fn drop(&mut self) {
-        if !self.bytes.is_empty() {
-            let bytes = self.take_bytes();
-            lock(&self.pool.buffers).push(bytes);
+        if let Some(mut buffer) = self.buffer.take() {
+            let home = buffer.home.take();
+            home.inspect(|home| lock(&home.buffers).push(buffer));
         }
     }
 }
@@ -304,21 +346,17 @@ fn put(bytes: &mut [u8], offset: usize) {
 /// The buffers of a port that are not in use.
 #[derive(Debug)]
 struct Pool {
-    buffers: Mutex<Vec<Box<[u8]>>>,
+    #[expect(clippy::vec_box, reason = "a frame carries the box, which must not be made anew")]
+    buffers: Mutex<Vec<Box<Buffer>>>,
     total: usize,
 }
 
 impl Pool {
     fn take(pool: &Arc<Self>) -> Option<MemoryFrame> {
-        let bytes = lock(&pool.buffers).pop()?;
-        let pool = Arc::clone(pool);
-        Some(MemoryFrame {
-            bytes,
-            len: 0,
-            rx_checksums: RxChecksums::default(),
-            completion: None,
-            pool,
-        })
+        let mut buffer = lock(&pool.buffers).pop()?;
+        (buffer.len, buffer.rx_checksums) = (0, RxChecksums::default());
+        (buffer.completion, buffer.home) = (None, Some(Arc::clone(pool)));
+        Some(MemoryFrame { buffer: Some(buffer) })
     }
 }
 

@@ -26,10 +26,21 @@ pub(super) struct Arrival<'s> {
     pub(super) seg: &'s Segment,
     /// The hash of its tuple.
     pub(super) hash: u64,
-    /// The MAC it came from.
-    pub(super) peer: Mac,
+    /// The frame it came in.
+    pub(super) frame: &'s [u8],
     /// The edition of a service that it is for; 0 if there is none, and then nothing is opened.
     pub(super) edition: u16,
+}
+
+impl Arrival<'_> {
+    /// The MAC that the frame came from.
+    #[inline]
+    fn peer(&self) -> Mac {
+        match self.frame {
+            &[_, _, _, _, _, _, a, b, c, d, e, f, ..] => Mac([a, b, c, d, e, f]),
+            _ => Mac::ZERO,
+        }
+    }
 }
 
 impl<Q: QueuePair> Turn<'_, Q> {
@@ -40,26 +51,26 @@ impl<Q: QueuePair> Turn<'_, Q> {
         &mut self,
         arrival: &Arrival<'_>,
         (index, was): (Index, State),
-        decision: Decision,
-    ) -> (Decision, Option<Index>) {
+        decision: &Decision,
+    ) -> Option<Index> {
         match decision.change {
-            Change::Keep => return (decision, None),
+            Change::Keep => return None,
             Change::Open => {
                 let old = self.flows.edition(index);
                 self.note(old, replaced(was));
                 self.tally.release(old);
                 self.tally.hold(arrival.edition);
-                self.flows.renew(index, arrival.peer, arrival.edition, self.now.us as u32);
+                self.flows.renew(index, arrival.peer(), arrival.edition, self.now.us as u32);
             }
-            Change::Update => self.flows.set_peer(index, arrival.peer),
+            Change::Update => self.flows.set_peer(index, arrival.peer()),
             Change::End(_) => {
                 self.remove(index);
                 self.note(arrival.edition, decision.event);
-                return (decision, None);
+                return None;
             }
         }
         self.note(arrival.edition, decision.event);
-        (decision, Some(index))
+        Some(index)
     }
 
     /// Makes the decision about a segment without a flow true: `tcb` is what it opens, if it does. A full
@@ -69,18 +80,18 @@ impl<Q: QueuePair> Turn<'_, Q> {
         &mut self,
         arrival: &Arrival<'_>,
         tcb: &Tcb,
-        decision: Decision,
-    ) -> (Decision, Option<Index>) {
+        decision: &mut Decision,
+    ) -> Option<Index> {
         if decision.change != Change::Open {
-            return (decision, None);
+            return None;
         }
         let opened = self.open(arrival, tcb);
-        if opened.is_none() {
-            let verdict = Verdict::Drop(Reason::TableFull);
-            return (Decision { verdict, ..decision }, None);
+        if opened.is_some() {
+            self.note(arrival.edition, decision.event);
+        } else {
+            decision.verdict = Verdict::Drop(Reason::TableFull);
         }
-        self.note(arrival.edition, decision.event);
-        (decision, opened)
+        opened
     }
 
     /// Gives a new flow a record; where there is none left, whoever gives way first makes room.
@@ -93,7 +104,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         let flow = NewFlow {
             tuple: arrival.seg.tuple,
             tcb: *tcb,
-            peer: arrival.peer,
+            peer: arrival.peer(),
             edition: arrival.edition,
             started_us: self.now.us as u32,
         };

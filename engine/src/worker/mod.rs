@@ -7,6 +7,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `listeners` | where services listen |
 //! | `view` | the plan, prepared for look-ups |
 //! | `gate` | what new SYNs get |
 //! | `limiter` | how many RSTs and challenge ACKs go out |
@@ -24,6 +25,7 @@ mod egress;
 mod gate;
 mod housekeeping;
 mod limiter;
+mod listeners;
 mod turn;
 mod view;
 

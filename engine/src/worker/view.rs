@@ -6,7 +6,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::iter::zip;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -16,6 +16,7 @@ use usher_proto::cookie::{IsnKey, Keys};
 use usher_proto::tcp::Policy;
 use usher_proto::wire::{Addr, Mac, PortView, Tuple};
 
+use super::listeners::{Listener, Listeners};
 use crate::config::{Cookies, Plan, PortPlan, Prefix, ServiceKind, ServicePlan};
 use crate::stats::{Board, Tally};
 
@@ -51,7 +52,7 @@ pub struct View {
     services: Box<[String]>,
     /// Flows have these indices.
     editions: Box<[Edition]>,
-    listeners: HashMap<Listener, u16, RandomState>,
+    listeners: Listeners,
     /// Whether it has addresses that the view before had not.
     pub(super) has_new_addresses: bool,
 }
@@ -101,14 +102,6 @@ pub(super) struct PortSide {
     gateways: Box<[IpAddr]>,
 }
 
-/// Where a service listens.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-struct Listener {
-    addr: Addr,
-    tcp_port: u16,
-    port: u16,
-}
-
 impl View {
     /// Prepares `plan`; `stations` are the started ports, in the plan's order.
     #[must_use]
@@ -128,7 +121,7 @@ impl View {
             ports,
             services: [].into(),
             editions: [].into(),
-            listeners: HashMap::default(),
+            listeners: Listeners::new(&[]),
             has_new_addresses: false,
         }
     }
@@ -172,6 +165,7 @@ impl View {
         let is_free = |index: &usize| editions[*index].is_retired && !in_use(*index as u16);
         let mut free: Vec<usize> = (0..editions.len()).filter(is_free).collect();
         editions.iter_mut().for_each(|edition| edition.is_retired = true);
+        let mut listeners = Vec::new();
         for plan in services {
             let known = names.iter().position(|name| *name == plan.name);
             let service = known.unwrap_or(names.len());
@@ -182,13 +176,14 @@ impl View {
             let same = editions.iter().position(|old| old.is_same(&edition));
             let index = same.or_else(|| free.pop()).unwrap_or(editions.len());
             free.retain(|other| *other != index);
-            self.listeners.extend(edition.listeners.iter().map(|at| (*at, index as u16)));
+            listeners.extend(edition.listeners.iter().map(|at| (*at, index as u16)));
             if index == editions.len() {
                 editions.push(edition);
             } else {
                 editions[index] = edition;
             }
         }
+        self.listeners = Listeners::new(&listeners);
         let lingers =
             |(index, edition): &(usize, &Edition)| edition.is_retired && !free.contains(index);
         for (index, edition) in editions.iter().enumerate().filter(lingers) {
@@ -241,9 +236,9 @@ impl View {
     }
 
     /// The edition that listens where `tuple` goes.
+    #[inline]
     pub(super) fn edition(&self, tuple: &Tuple) -> Option<u16> {
-        let (addr, tcp_port, port) = (tuple.local, tuple.local_port, tuple.port);
-        self.listeners.get(&Listener { addr, tcp_port, port }).copied()
+        self.listeners.find(tuple)
     }
 
     /// The service that an edition is one of.
@@ -252,6 +247,7 @@ impl View {
     }
 
     /// The bytes that an edition of a service sends.
+    #[inline]
     pub(super) fn answer(&self, edition: u16) -> &[u8] {
         match self.editions.get(usize::from(edition)).map(|edition| &edition.kind) {
             Some(ServiceKind::Respond(bytes)) => bytes,

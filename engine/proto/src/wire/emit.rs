@@ -4,6 +4,7 @@ use zerocopy::FromBytes;
 use zerocopy::network_endian::U32;
 
 use super::checksum::{Sum, TxChecksums};
+use super::ethernet::Stations;
 use super::{Flags, Link, Reply, Segment, TooSmall, Tuple, ethernet, ip, ipv4, ipv6, tcp};
 
 /// Hop limit of what we send.
@@ -22,9 +23,8 @@ pub fn answer_in_place(
     payload: &[u8],
     checksums: TxChecksums,
 ) -> Result<usize, TooSmall> {
-    let (header, _) = ethernet::Header::ref_from_prefix(buf).map_err(|_| TooSmall)?;
-    let link = Link { src: header.dst, dst: header.src, vlan: segment.tuple.vlan };
-    emit(buf, &link, &segment.tuple, reply, payload, checksums)
+    let back = Stations::back(buf)?;
+    write(buf, back, segment.tuple.vlan, &segment.tuple, reply, payload, checksums)
 }
 
 /// Writes `reply` from `tuple.local` to `tuple.remote`, with `payload`, into `buf`; returns the frame's
@@ -41,12 +41,26 @@ pub fn emit(
     payload: &[u8],
     checksums: TxChecksums,
 ) -> Result<usize, TooSmall> {
+    write(buf, Stations::of(link), link.vlan, tuple, reply, payload, checksums)
+}
+
+/// What both do.
+#[inline]
+fn write(
+    buf: &mut [u8],
+    stations: Stations,
+    vlan: u16,
+    tuple: &Tuple,
+    reply: &Reply,
+    payload: &[u8],
+    checksums: TxChecksums,
+) -> Result<usize, TooSmall> {
     let words = tcp::option_words(&reply.options);
     let header_len = size_of::<tcp::Header>().wrapping_add(words.wrapping_mul(4));
     let tcp_len = header_len.wrapping_add(payload.len());
     let tcp_len16 = u16::try_from(tcp_len).map_err(|_| TooSmall)?;
     let room = buf.len();
-    let rest = write_ip(buf, link, tuple, tcp_len16, checksums)?;
+    let rest = write_ip(buf, (stations, vlan), tuple, tcp_len16, checksums)?;
     let frame_len = room.wrapping_sub(rest.len()).wrapping_add(tcp_len);
     let segment = rest.get_mut(..tcp_len).ok_or(TooSmall)?;
     let (head, payload_room) = segment.split_at_mut_checked(header_len).ok_or(TooSmall)?;
@@ -57,7 +71,7 @@ pub fn emit(
     new.checksum = if checksums.l4 {
         pseudo.partial()
     } else {
-        pseudo.and(new.sum()).and(options).bytes(payload).checksum()
+        pseudo.numbers(new.sum().and(options)).bytes(payload).checksum()
     };
     *header = new;
     if !payload.is_empty() {
@@ -79,19 +93,19 @@ pub fn header_lens(tuple: &Tuple) -> (usize, usize) {
 #[inline]
 fn write_ip<'a>(
     buf: &'a mut [u8],
-    link: &Link,
+    (stations, vlan): (Stations, u16),
     tuple: &Tuple,
     payload_len: u16,
     checksums: TxChecksums,
 ) -> Result<&'a mut [u8], TooSmall> {
     if let (Some(local), Some(remote)) = (tuple.local.as_v4(), tuple.remote.as_v4()) {
-        let rest = ethernet::write(buf, link, ethernet::IPV4)?;
+        let rest = ethernet::write_between(buf, stations, vlan, ethernet::IPV4)?;
         let (header, rest) = ipv4::Header::mut_from_prefix(rest).map_err(|_| TooSmall)?;
         let new = ipv4::Header::new(local, remote, ip::TCP, payload_len);
         *header = if checksums.ip { new } else { new.with_checksum() };
         return Ok(rest);
     }
-    let rest = ethernet::write(buf, link, ethernet::IPV6)?;
+    let rest = ethernet::write_between(buf, stations, vlan, ethernet::IPV6)?;
     let (header, rest) = ipv6::Header::mut_from_prefix(rest).map_err(|_| TooSmall)?;
     *header = ipv6::Header::new(&tuple.local, &tuple.remote, ip::TCP, HOP_LIMIT, payload_len);
     Ok(rest)

@@ -77,20 +77,64 @@ pub(super) fn parse<'a>(frame: &'a [u8], port: &PortView) -> Result<Arrival<'a>,
     Ok(Arrival { source: header.src, to_group, ethertype, offset, packet })
 }
 
+/// Destination and source of a header, as one number of 96 bits: moved as bytes they are written in pieces and
+/// read whole, which waits for the pieces (5 ns an answer).
+#[derive(Clone, Copy)]
+pub(super) struct Stations(u128);
+
+impl Stations {
+    /// From us to the next hop.
+    #[inline]
+    pub(super) fn of(link: &Link) -> Self {
+        let [a, b, c, d, e, f] = link.dst.0;
+        let [g, h, i, j, k, l] = link.src.0;
+        Self(u128::from_le_bytes([a, b, c, d, e, f, g, h, i, j, k, l, 0, 0, 0, 0]))
+    }
+
+    /// Back to where the frame came from.
+    #[inline]
+    pub(super) fn back(frame: &[u8]) -> Result<Self, TooSmall> {
+        let both: &[u8; 12] = frame.first_chunk().ok_or(TooSmall)?;
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = *both;
+        let low = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        let both = u128::from(low) | u128::from(u32::from_le_bytes([i, j, k, l])) << 64;
+        Ok(Self(both >> 48 | (both & 0xffff_ffff_ffff) << 48))
+    }
+
+    #[inline]
+    fn write(self, dst: &mut Mac, src: &mut Mac) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = self.0.to_le_bytes();
+        *dst = Mac([a, b, c, d, e, f]);
+        *src = Mac([g, h, i, j, k, l]);
+    }
+}
+
 /// Writes the envelope for a packet of type `ethertype` and returns the room behind it.
 ///
 /// # Errors
 /// When there is no room for it.
 #[inline]
 pub fn write<'a>(buf: &'a mut [u8], link: &Link, ethertype: u16) -> Result<&'a mut [u8], TooSmall> {
+    write_between(buf, Stations::of(link), link.vlan, ethertype)
+}
+
+/// The same between two stations.
+#[inline]
+pub(super) fn write_between(
+    buf: &mut [u8],
+    stations: Stations,
+    vlan: u16,
+    ethertype: u16,
+) -> Result<&mut [u8], TooSmall> {
     let (header, rest) = Header::mut_from_prefix(buf).map_err(|_| TooSmall)?;
-    let outer = if link.vlan == 0 { ethertype } else { VLAN };
-    *header = Header { dst: link.dst, src: link.src, ethertype: outer.into() };
-    if link.vlan == 0 {
+    let outer = if vlan == 0 { ethertype } else { VLAN };
+    stations.write(&mut header.dst, &mut header.src);
+    header.ethertype = outer.into();
+    if vlan == 0 {
         return Ok(rest);
     }
     let (tag, rest) = Tag::mut_from_prefix(rest).map_err(|_| TooSmall)?;
-    *tag = Tag { control: (link.vlan & 0xfff).into(), ethertype: ethertype.into() };
+    *tag = Tag { control: (vlan & 0xfff).into(), ethertype: ethertype.into() };
     Ok(rest)
 }
 

@@ -82,7 +82,7 @@ impl Header<'_> {
 
     /// The sum of both addresses.
     #[inline]
-    const fn addresses(self) -> Sum {
+    pub(super) const fn addresses(self) -> Sum {
         match self {
             Self::V4(header) => Sum::ZERO
                 .dword(u32::from_be_bytes(header.source))

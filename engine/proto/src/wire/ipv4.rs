@@ -3,7 +3,7 @@
 use zerocopy::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
-use super::checksum::{Checked, Sum};
+use super::checksum::{Checked, Numbers, Sum};
 use super::ethernet::Arrival;
 use super::ip::{self, Datagram};
 use crate::cause::Reason;
@@ -57,18 +57,24 @@ impl Header {
         }
     }
 
+    /// Whether this is a whole packet with a header of this size: version 4, no options, no fragment.
+    #[inline]
+    pub(super) const fn is_plain(&self) -> bool {
+        self.version_ihl == 0x45 && self.fragment.get() & MORE_FRAGMENTS_AND_OFFSET == 0
+    }
+
     /// This header with its checksum, which is summed from the fields: bytes that were just written piece by
     /// piece are slow to read back.
     #[must_use]
     pub fn with_checksum(mut self) -> Self {
-        self.checksum = self.sum().checksum();
+        self.checksum = Sum::ZERO.numbers(self.sum()).checksum();
         self
     }
 
     /// The sum of all fields but the checksum.
     #[inline]
-    const fn sum(&self) -> Sum {
-        Sum::ZERO
+    const fn sum(&self) -> Numbers {
+        Numbers::ZERO
             .word(u16::from_be_bytes([self.version_ihl, self.tos]))
             .word(self.total_len.get())
             .word(self.id.get())

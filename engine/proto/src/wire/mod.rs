@@ -18,6 +18,7 @@ pub mod ipv6;
 mod link;
 pub mod ndp;
 mod parse;
+mod plain;
 #[cfg(test)]
 mod properties;
 mod segment;
@@ -34,6 +35,7 @@ pub use icmp::{EchoView, IcmpError, IcmpErrorKind};
 pub use link::{Link, Mac, PortView, TooSmall};
 pub use ndp::{NdpKind, NdpView};
 pub use parse::{Parsed, parse};
+pub use plain::parse_plain;
 pub use segment::{Options, Reply, ReplyOptions, Segment, Timestamps};
 pub use seq::SeqNum;
 pub use tuple::{Addr, Tuple};

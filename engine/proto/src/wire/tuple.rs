@@ -82,6 +82,23 @@ pub struct Tuple {
 
 const _: () = assert!(size_of::<Tuple>() == 40);
 
+impl Tuple {
+    /// The name of an untagged IPv4 connection that comes in by `port`: the peer's address and port, then
+    /// ours.
+    #[must_use]
+    #[inline(always)]
+    pub(super) const fn v4(remote: ([u8; 4], u16), local: ([u8; 4], u16), port: u16) -> Self {
+        Self {
+            remote: Addr::v4(remote.0),
+            local: Addr::v4(local.0),
+            remote_port: remote.1,
+            local_port: local.1,
+            vlan: 0,
+            port,
+        }
+    }
+}
+
 impl fmt::Debug for Tuple {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{:?}:{} > {:?}:{}", self.remote, self.remote_port, self.local, self.local_port)?;
