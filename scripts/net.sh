@@ -28,7 +28,7 @@ net_trap() {
 
 net_up() {
     net_sweep
-    WORKDIR=$(mktemp -d "${TMPDIR:-/tmp}/usher.XXXXXX")
+    WORKDIR=$(mktemp -d "${TMPDIR:-/tmp}/usher-$$.XXXXXX")
     ip netns add "$NET_CLIENT"
     ip netns add "$NET_SERVER"
     # An engine owns every address of its link: the kernel beside it must own none, link-local ones included.
@@ -176,12 +176,17 @@ netns_remove() {
     ip netns del "$1"
 }
 
-# Removes the namespaces of scripts that were killed before they could.
+# Removes the namespaces and files of scripts that were killed before they could.
 net_sweep() {
     local path name
     for path in /run/netns/usher-[cs]-*; do
         [ -e "$path" ] || continue
         name=${path##*/}
         kill -0 "${name##*-}" 2>/dev/null || netns_remove "$name"
+    done
+    for path in "${TMPDIR:-/tmp}"/usher-[0-9]*.??????; do
+        [ -d "$path" ] || continue
+        name=${path##*/usher-}
+        kill -0 "${name%.*}" 2>/dev/null || rm -rf "$path"
     done
 }
