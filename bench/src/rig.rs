@@ -1,6 +1,6 @@
 //! A worker on a memory port with its clients beside it: what the benches of whole frames time or count.
 //!
-//! The clients' work is never part of it: [`Rig::turn`] is the worker's turn alone, with what the memory
+//! The clients' work is never part of it: `Rig::turn` is the worker's turn alone, with what the memory
 //! port takes to hand over its frames.
 
 use std::time::{Duration, Instant};
