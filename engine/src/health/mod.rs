@@ -6,19 +6,25 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `checks` | all checks of a worker |
+//! | `subjects` | whom a plan has checked, and how |
 //! | `probe` | one check, segment by segment |
 //! | `script` | what it says and wants to hear |
 //! | `watch` | when to check, and when results change a backend's state |
 
 #![forbid(unsafe_code)]
 
+mod checks;
 mod probe;
 mod script;
+mod subjects;
 mod watch;
 
 #[cfg(test)]
 mod tests;
 
+pub use checks::{Checks, Ended, Said, Taken, Task};
 pub use probe::{Failure, Probe, Step};
 pub use script::Script;
+pub use subjects::{Subject, Subjects};
 pub use watch::{Due, Timing, Turn, Watch};

@@ -113,6 +113,11 @@ impl Watch {
         self.result(false, timing.fall)
     }
 
+    /// The check under way was given up, or could not be made: that says nothing.
+    pub const fn given_up(&mut self) {
+        self.begun = None;
+    }
+
     /// A connection reached the backend.
     pub const fn connected(&mut self) {
         self.strikes = 0;
