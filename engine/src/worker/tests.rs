@@ -205,6 +205,26 @@ fn cookies_begin_at_half_of_the_half_open_limit() {
     assert_eq!((stats.counter(Counter::CookiesSent), stats.counter(Counter::CookieMode)), (40, 1));
 }
 
+/// They end at three eighths, and not as soon as it is less than half.
+#[test]
+fn cookies_end_when_few_are_half_open() {
+    let mut bench = Bench::new(&Setup { half_open_limit: 16, ..Setup::default() });
+    let half_open_after = |bench: &mut Bench, port| {
+        bench.shake(port, 5);
+        bench.worker.flows(State::SynRcvd)
+    };
+    for port in 1000..1008 {
+        bench.shake(port, 5);
+    }
+    assert_eq!(half_open_after(&mut bench, 2000), 8, "by cookie");
+    (1000..1002).for_each(|port| drop(bench.ask(&client(port).rst(6))));
+    assert_eq!(half_open_after(&mut bench, 2001), 6, "still by cookie");
+    bench.ask(&client(1002).rst(6));
+    assert_eq!(half_open_after(&mut bench, 2002), 6, "a record again");
+    assert_eq!(half_open_after(&mut bench, 2003), 7, "up to half");
+    assert_eq!(bench.worker.stats().counter(Counter::CookieMode), 1);
+}
+
 #[test]
 fn at_the_limit_without_cookies_syns_are_dropped_and_counted() {
     let setup = Setup { cookies: Cookies::Never, half_open_limit: 3, ..Setup::default() };

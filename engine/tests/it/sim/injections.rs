@@ -171,6 +171,12 @@ fn an_unknown_port_refuses_with_the_right_numbers() {
         let answers = world.inject(&data);
         assert_eq!(answers.len(), 1);
         assert_eq!((answers[0].flags, answers[0].seq, answers[0].ack), (RST, 2000, 0));
+        for (flags, end) in [(0, 1003), (PSH, 1003), (FIN, 1004), (SYN | FIN, 1005)] {
+            let odd = hand.segment(&world, flags, b"abc");
+            let answers = world.inject(&odd);
+            assert_eq!(answers.len(), 1, "{flags:02x}");
+            assert_eq!((answers[0].flags, answers[0].seq, answers[0].ack), (RST | ACK, 0, end));
+        }
         let rst = hand.segment(&world, RST, b"");
         assert!(world.inject(&rst).is_empty());
         world.check_wire();
