@@ -51,7 +51,9 @@ pub(crate) struct Setup {
     pub(crate) ports: usize,
     /// The secret comes from a file, and may be older than the process.
     pub(crate) shared: bool,
-    /// The epochs from this one on have another secret.
+    /// What the secret is made of.
+    pub(crate) secret: u8,
+    /// The epochs from this one on have [`NEXT_SECRET`].
     pub(crate) next_secret_from: Option<u32>,
     pub(crate) buffers: usize,
     pub(crate) ring: usize,
@@ -59,6 +61,8 @@ pub(crate) struct Setup {
     pub(crate) uptime_ms: u64,
     pub(crate) unix_ms: u64,
 }
+
+pub(crate) const NEXT_SECRET: u8 = 0xa5;
 
 impl Setup {
     pub(crate) const DEFAULT: Self = Self {
@@ -72,6 +76,7 @@ impl Setup {
         workers: 1,
         ports: 1,
         shared: false,
+        secret: 0x5a,
         next_secret_from: None,
         buffers: 2048,
         ring: 1024,
@@ -151,10 +156,12 @@ fn port_and_service(setup: &Setup, port: usize) -> String {
 }
 
 fn keyring(setup: &Setup, now: &Now) -> Keyring {
-    let secret = Secret::from_bytes([0x5a; 32]);
+    let secret = Secret::from_bytes([setup.secret; 32]);
     let mut cookies = Keys::new(&secret);
     if let Some(from) = setup.next_secret_from {
-        cookies.rotate(&Secret::from_bytes([0xa5; 32]), from, now.epoch).expect("in the future");
+        cookies
+            .rotate(&Secret::from_bytes([NEXT_SECRET; 32]), from, now.epoch)
+            .expect("in the future");
     }
     Keyring { cookies, shared: setup.shared, isn: IsnKey::new(&secret) }
 }
@@ -192,6 +199,11 @@ impl Engine {
     /// From now on the ports' hashes lead elsewhere, as after a change of RSS.
     pub(crate) const fn reshuffle(&mut self) {
         self.rss += 1;
+    }
+
+    /// How many cookies each worker has issued.
+    pub(crate) fn issued(&self) -> Vec<u64> {
+        self.workers.iter().map(|worker| worker.stats().counter(Counter::CookiesSent)).collect()
     }
 
     /// How many flows each worker has opened.
