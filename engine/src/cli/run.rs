@@ -75,6 +75,10 @@ fn open(plan: &Plan, cores: &[usize]) -> Result<Vec<crate::port::dpdk::DpdkPort>
     for port in &ports {
         let pages = if port.has_huge_pages() { "huge" } else { "ordinary" };
         info!("port `{}`: driver {}, buffers in {pages} pages", port.name(), port.driver());
+        let (name, queues) = (port.name(), port.queues().into());
+        if let Some(warning) = super::check::too_few_queues(name, queues, cores.len()) {
+            warn!("{warning}");
+        }
     }
     Ok(ports)
 }
@@ -119,8 +123,16 @@ fn announce(snapshot: &crate::stats::Snapshot, metrics: Option<&HttpServer>) {
     for (number, worker) in snapshot.workers.iter().enumerate() {
         info!("worker {number} polls on core {}", worker.core);
     }
-    if let Some(address) = metrics.and_then(HttpServer::address) {
-        info!("metrics at http://{address}/metrics");
+    let Some((server, address)) = metrics.and_then(|server| Some((server, server.address()?)))
+    else {
+        return;
+    };
+    info!("metrics at http://{address}/metrics");
+    if !server.has_address() {
+        let ip = address.ip();
+        warn!(
+            "this machine does not have {ip} yet: metrics are served once it has (ip link set lo up?)"
+        );
     }
 }
 
@@ -223,9 +235,11 @@ mod tests {
         let error = serve(&plan, Path::new("x"), vec![port], &[None], || None).unwrap_err();
         assert!(error.to_string().contains("no socket is in its place"), "{error}");
         std::fs::remove_file(&plan.engine.control_socket).unwrap();
-        plan.metrics = Some("192.0.2.1:1".parse().unwrap());
+        let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = taken.local_addr().unwrap();
+        plan.metrics = Some(address);
         let (port, _wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
         let error = serve(&plan, Path::new("x"), vec![port], &[None], || None).unwrap_err();
-        assert!(error.to_string().starts_with("metrics.listen 192.0.2.1:1:"), "{error}");
+        assert!(error.to_string().starts_with(&format!("metrics.listen {address}:")), "{error}");
     }
 }

@@ -2,30 +2,44 @@
 //! traffic).
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, bind, listen, socket_with, sockopt};
 use tiny_http::{Header, Method, Request, Response, Server};
 
 use super::{SharedSource, prometheus_text};
 
+/// Connections that wait for the server.
+const BACKLOG: i32 = 128;
+
 /// The server. Dropping it ends it.
 pub struct HttpServer {
+    /// See [`Self::has_address`].
+    has_address: bool,
     server: Arc<Server>,
     stop: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl HttpServer {
-    /// Listens at `address`.
+    /// Listens at `address`, also when the machine does not have it yet: a network namespace whose `lo` is
+    /// down has not even 127.0.0.1, and the engine's ports need neither.
     ///
     /// # Errors
     ///
-    /// The address is taken, is not this machine's, or may not be used.
+    /// The address is taken or may not be used.
     pub fn listen(address: SocketAddr, source: SharedSource) -> io::Result<Self> {
-        let server = Arc::new(Server::http(address).map_err(io::Error::other)?);
+        let (listener, has_address) = match TcpListener::bind(address) {
+            Err(cause) if cause.kind() == io::ErrorKind::AddrNotAvailable => {
+                (listen_ahead(address)?, false)
+            }
+            listener => (listener?, true),
+        };
+        let server = Server::from_listener(listener, None).map_err(io::Error::other)?;
+        let server = Arc::new(server);
         let stop = Arc::new(AtomicBool::new(false));
         let (serving, stopped) = (Arc::clone(&server), Arc::clone(&stop));
         let serve = move || {
@@ -38,7 +52,13 @@ impl HttpServer {
             }
         };
         let thread = std::thread::Builder::new().name("usher-metrics".into()).spawn(serve)?;
-        Ok(Self { server, stop, thread: Some(thread) })
+        Ok(Self { has_address, server, stop, thread: Some(thread) })
+    }
+
+    /// Whether the machine had the address when this began. If not, it serves once it has.
+    #[must_use]
+    pub const fn has_address(&self) -> bool {
+        self.has_address
     }
 
     /// Where it listens.
@@ -46,6 +66,17 @@ impl HttpServer {
     pub fn address(&self) -> Option<SocketAddr> {
         self.server.server_addr().to_ip()
     }
+}
+
+/// A listener at an address that will be the machine's one day.
+fn listen_ahead(address: SocketAddr) -> io::Result<TcpListener> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    // Linux heeds the option of IPv4 for both families
+    sockopt::set_ip_freebind(&socket, true)?;
+    bind(&socket, &address)?;
+    listen(&socket, BACKLOG)?;
+    Ok(socket.into())
 }
 
 impl std::fmt::Debug for HttpServer {

@@ -1,7 +1,7 @@
 //! What is served, by clients as they are.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -182,6 +182,20 @@ fn get(server: &HttpServer, request: &str) -> String {
     let mut text = String::new();
     stream.read_to_string(&mut text).unwrap();
     text
+}
+
+/// TEST-NET-1 and the documentation prefix are nobody's: as 127.0.0.1 is not where `lo` is down.
+#[test]
+fn http_waits_for_an_address_that_is_not_there_yet() {
+    for address in ["192.0.2.1:0", "[2001:db8::1]:0"] {
+        let server = HttpServer::listen(address.parse().unwrap(), Arc::new(Seen)).unwrap();
+        assert!(!server.has_address());
+        assert_eq!(server.address().unwrap().ip(), address.parse::<SocketAddr>().unwrap().ip());
+    }
+    let server = HttpServer::listen("127.0.0.1:0".parse().unwrap(), Arc::new(Seen)).unwrap();
+    assert!(server.has_address());
+    let taken = HttpServer::listen(server.address().unwrap(), Arc::new(Seen)).unwrap_err();
+    assert_eq!(taken.kind(), std::io::ErrorKind::AddrInUse);
 }
 
 #[test]

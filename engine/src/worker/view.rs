@@ -385,12 +385,11 @@ mod tests {
 
     #[test]
     fn numbers_do_not_wrap() {
-        let mut many = answering("a");
-        let service = many.services[0].clone();
-        let named =
-            |n: usize| ServicePlan { name: n.to_string(), listen: vec![], ..service.clone() };
-        many.services = (0..40_000).map(named).collect();
-        let view = first(&many);
-        assert_eq!(view.following(&many, keyring(false), |_| true).unwrap_err(), Exhausted);
+        let plan = answering("a");
+        let names = |count: usize| vec![String::new(); count].into();
+        let view = View { services: names(0xfffe), ..first(&plan) };
+        let last = next(&view, &plan, &[]);
+        assert_eq!(last.services.len(), 0xffff);
+        assert_eq!(last.following(&plan, keyring(false), |_| true).unwrap_err(), Exhausted);
     }
 }

@@ -130,6 +130,10 @@ fn findings(plan: &Plan, file: &Path, host: &Host, machine: &Topology) -> Vec<Fi
     let cores = plan.engine.cores.resolve(machine);
     all.extend(cores::check(&cores, machine));
     let workers = cores.as_ref().map_or(1, Vec::len);
+    all.extend(plan.ports.iter().filter_map(|port| {
+        let captures = port.device.dpdk().is_none().then_some(1);
+        too_few_queues(&port.name, port.queues.or(captures)?.into(), workers).map(warn)
+    }));
     all.extend(memory::check(plan, workers, host));
     for port in &plan.ports {
         all.extend(device::check(port, host, machine, cores.as_deref().unwrap_or_default()));
@@ -145,6 +149,15 @@ fn privileges() -> Option<Finding> {
     let root = rustix::process::geteuid().is_root();
     (!root).then(|| {
         warn("not root: opening devices needs CAP_NET_ADMIN and CAP_NET_RAW, or access to vfio")
+    })
+}
+
+/// What is said of a port with fewer queues than workers. Every flow has one queue and so one worker, and nothing is
+/// wrong but that the others are idle: in this version frames are not handed from worker to worker.
+pub(super) fn too_few_queues(port: &str, queues: usize, workers: usize) -> Option<String> {
+    (queues < workers).then(|| {
+        let idle = workers - queues;
+        format!("port {port}: {queues} queue(s) for {workers} workers: {idle} of them will get no frames from it")
     })
 }
 

@@ -94,6 +94,21 @@ fn devices_are_there_and_bound() {
 }
 
 #[test]
+fn workers_without_a_queue_are_told_of() {
+    let made = Made::new("queues");
+    let machine = Topology { usable: vec![0, 1], isolated: Vec::new(), nodes: Vec::new() };
+    let told = |device: &str, queues: Option<u16>| {
+        let mut plan = plan(device, "[engine]\ncores = [0, 1]\n");
+        plan.ports[0].queues = queues;
+        let found = findings(&plan, Path::new("usher.toml"), &made.host(), &machine);
+        lines(&found)
+            .contains("warn port wan: 1 queue(s) for 2 workers: 1 of them will get no frames")
+    };
+    assert!(told("net_null0", Some(1)) && told("pcap:in=a,out=b", None));
+    assert!(!told("net_null0", None) && !told("net_null0", Some(2)));
+}
+
+#[test]
 fn cores_are_there_and_isolated() {
     let machine = Topology { usable: vec![0, 1, 2], isolated: vec![2], nodes: Vec::new() };
     let check = |cores: &[usize]| {

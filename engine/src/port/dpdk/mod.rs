@@ -176,6 +176,12 @@ impl DpdkPort {
         self.eal.pages() == dpdk::Pages::Huge
     }
 
+    /// How many queue pairs it has.
+    #[must_use]
+    pub const fn queues(&self) -> u16 {
+        self.queues
+    }
+
     /// The device's driver.
     #[must_use]
     pub fn driver(&self) -> &str {
