@@ -69,7 +69,8 @@ impl Plan {
         let (document, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
             let right = "mend the TOML first; the rest is checked after that";
-            problems.add_key("TOML", error.span(), error.message(), right);
+            let span = error.span().unwrap_or_default();
+            problems.add_key("TOML", Some(span), error.message(), right);
         }
         let plan = if errors.is_empty() {
             let dir = file.parent().unwrap_or_else(|| Path::new(""));

@@ -4,6 +4,8 @@
 //! announces the next secret and says from when it holds: `<64 digits> from 2026-03-01T00:00:00Z`.
 //! Lines that begin with `#` are comments. A secret is never printed.
 
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 use std::time::UNIX_EPOCH;
 
@@ -13,14 +15,24 @@ use super::section::Section;
 /// What to do about a file that is none of the two forms.
 const RIGHT: &str = "make one with `openssl rand -hex 32 > FILE` and give the same to all nodes";
 
+/// How much of a secret file is read, in bytes: two secrets and many comments.
+const FILE_MAX: u64 = 16_384;
+
 /// Reads the file that `handshake.secret_file` names.
 pub(super) fn read(section: &Section<'_>, dir: &Path) -> Option<SecretPlan> {
     let text = section.text("secret_file")?;
     let path = dir.join(text.value);
-    let read = std::fs::read(&path).map_err(|e| format!("{} cannot be read: {e}", path.display()));
+    let read = read_bounded(&path).map_err(|e| format!("{} cannot be read: {e}", path.display()));
     let secret =
         read.and_then(|bytes| parse(&bytes, &path).map_err(|e| format!("{}: {e}", path.display())));
     secret.map_err(|what| section.problems().add(&text, what, RIGHT)).ok()
+}
+
+/// A file's bytes, and no more than make sense: what was named may be any file.
+fn read_bounded(path: &Path) -> std::io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(FILE_MAX).read_to_end(&mut bytes)?;
+    Ok(bytes)
 }
 
 /// Parses a secret file's bytes; the error says what is wrong and shows none of them.

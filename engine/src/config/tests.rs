@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use usher_proto::tcp::Refusal;
 
+use proptest::prelude::*;
+
 use super::schema::TABLES;
 use super::*;
 
@@ -407,6 +409,37 @@ fn what_a_reload_cannot_change_is_named() {
         text(&("kind", "port = \"wan\"\nkind"))
     );
     assert_eq!(parse(RIGHT).unwrap().fixed_difference(&parse(&second).unwrap()), Some("port"));
+}
+
+/// What the fuzz target `config` holds: a plan, or everything that is wrong with its line.
+fn explained_or_planned(text: &str) {
+    let file = "/usher-test/usher.toml";
+    let Err(error) = Plan::parse(text, Path::new(file)) else { return };
+    let report = error.to_string();
+    let places = report.matches(&format!("--> {file}:")).count();
+    assert!(error.count() > 0 && places >= error.count(), "{report}");
+}
+
+#[test]
+fn saved_inputs_are_explained_or_planned() {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds/config");
+    let seeds: Vec<_> = std::fs::read_dir(seeds).unwrap().collect();
+    assert!(seeds.len() >= 4);
+    for seed in seeds {
+        explained_or_planned(&std::fs::read_to_string(seed.unwrap().path()).unwrap());
+    }
+}
+
+proptest! {
+    /// The default file with something cut out and something put in.
+    #[test]
+    fn any_text_is_explained_or_planned(from in 0usize..10_000, len in 0usize..200, with in ".{0,20}|[\\[\\]\"=a-z0-9,.\n{}]{0,40}") {
+        let mut chars: Vec<char> = std::fs::read_to_string(configs().join("default.toml")).unwrap().chars().collect();
+        let from = from.min(chars.len());
+        let to = (from + len).min(chars.len());
+        chars.splice(from..to, with.chars());
+        explained_or_planned(&chars.into_iter().collect::<String>());
+    }
 }
 
 #[test]
