@@ -7,7 +7,7 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use usher::flow::{NewFlow, Seed, Table};
+use usher::flow::{Body, NewFlow, Seed, Table};
 use usher_proto::cookie::{IsnKey, Secret};
 use usher_proto::tcp::{State, Tcb};
 use usher_proto::time::{Now, Tick};
@@ -86,7 +86,10 @@ impl Work {
     }
 
     fn find_and_do(&self, table: &Table, hash: u64, tuple: &Tuple) -> u32 {
-        table.find(hash, tuple).map_or(0, |index| self.on(tuple, table.tcb(index)))
+        table.find(hash, tuple).map_or(0, |(index, _)| match table.body(index) {
+            Body::Own(tcb) => self.on(tuple, tcb),
+            Body::Spliced(_) => 0,
+        })
     }
 }
 

@@ -5,8 +5,10 @@ use dpdk_sys as sys;
 /// The device's word on a checksum of a received frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Checked {
-    /// Right, or not computed but the data is known to be good, as virtio says.
+    /// Right.
     Good,
+    /// Not computed, but the data is known to be good, as virtio says.
+    Unfinished,
     /// Wrong.
     Bad,
     /// It did not look.
@@ -16,7 +18,8 @@ pub enum Checked {
 impl Checked {
     pub(crate) fn ip(flags: u64) -> Self {
         match flags & sys::USHER_RX_IP_CKSUM_MASK {
-            sys::USHER_RX_IP_CKSUM_GOOD | sys::USHER_RX_IP_CKSUM_NONE => Self::Good,
+            sys::USHER_RX_IP_CKSUM_GOOD => Self::Good,
+            sys::USHER_RX_IP_CKSUM_NONE => Self::Unfinished,
             sys::USHER_RX_IP_CKSUM_BAD => Self::Bad,
             _ => Self::Unknown,
         }
@@ -24,7 +27,8 @@ impl Checked {
 
     pub(crate) fn l4(flags: u64) -> Self {
         match flags & sys::USHER_RX_L4_CKSUM_MASK {
-            sys::USHER_RX_L4_CKSUM_GOOD | sys::USHER_RX_L4_CKSUM_NONE => Self::Good,
+            sys::USHER_RX_L4_CKSUM_GOOD => Self::Good,
+            sys::USHER_RX_L4_CKSUM_NONE => Self::Unfinished,
             sys::USHER_RX_L4_CKSUM_BAD => Self::Bad,
             _ => Self::Unknown,
         }
@@ -87,11 +91,11 @@ mod tests {
 
     #[test]
     fn not_computed_but_good_counts_as_good() {
-        assert_eq!(Checked::l4(sys::USHER_RX_L4_CKSUM_NONE), Checked::Good);
+        assert_eq!(Checked::l4(sys::USHER_RX_L4_CKSUM_NONE), Checked::Unfinished);
         assert_eq!(Checked::l4(sys::USHER_RX_L4_CKSUM_GOOD), Checked::Good);
         assert_eq!(Checked::l4(sys::USHER_RX_L4_CKSUM_BAD), Checked::Bad);
         assert_eq!(Checked::l4(sys::USHER_RX_IP_CKSUM_BAD), Checked::Unknown);
-        assert_eq!(Checked::ip(sys::USHER_RX_IP_CKSUM_NONE), Checked::Good);
+        assert_eq!(Checked::ip(sys::USHER_RX_IP_CKSUM_NONE), Checked::Unfinished);
         assert_eq!(Checked::ip(sys::USHER_RX_IP_CKSUM_BAD), Checked::Bad);
         assert_eq!(Checked::ip(0), Checked::Unknown);
     }

@@ -3,7 +3,8 @@
 //!
 //! One worker owns one [`Table`] and calls it for each frame; nothing here is shared. All memory is
 //! taken by [`Table::new`]; afterwards nothing allocates, and an insertion fails only when every record
-//! is in use. There is no protocol here: a `Tcb` is stored and its state read, never decided upon.
+//! is in use. There is no protocol here: a `Tcb` or `Splice` is stored and its state read, never decided
+//! upon. A proxied flow is found by two names, its client's and its backend's.
 //!
 //! | file | holds |
 //! |---|---|
@@ -11,6 +12,7 @@
 //! | `id` | [`Index`], and [`FlowId`] with its generation |
 //! | `record` | what is kept of a flow: a hot line and a cold part |
 //! | `seed` | what its hash is keyed with |
+//! | `paths` | what a proxied flow is called on its backend half |
 //! | `list` | FIFO lists through the records |
 //! | `wheel` | timers, a list through the records for each slot |
 //! | `bucket`, `directory` | from hash to index |
@@ -21,6 +23,7 @@ mod directory;
 mod id;
 mod list;
 mod memory;
+mod paths;
 mod record;
 mod seed;
 mod table;
@@ -30,5 +33,7 @@ mod wheel;
 mod tests;
 
 pub use id::{FlowId, Index};
+pub use paths::Path;
+pub use record::Body;
 pub use seed::Seed;
 pub use table::{Full, NewFlow, Table};

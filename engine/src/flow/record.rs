@@ -4,7 +4,8 @@
 //! the timers touch no other. Together they are 176 bytes (P9: 192 a flow, buckets included).
 #![forbid(unsafe_code)]
 
-use usher_proto::tcp::Tcb;
+use usher_proto::splice::Splice;
+use usher_proto::tcp::{State, Tcb};
 use usher_proto::time::Tick;
 use usher_proto::wire::{Addr, Mac, Tuple};
 use zerocopy::IntoBytes;
@@ -67,12 +68,33 @@ impl Hot {
     }
 }
 
+/// What the protocol remembers of a flow.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Body {
+    /// A connection that ends here, or a handshake that is not complete.
+    Own(Tcb),
+    /// A connection of a client that is joined to one of ours to a backend.
+    Spliced(Splice),
+}
+
+impl Body {
+    /// The connection's state as the client sees it.
+    #[inline]
+    #[must_use]
+    pub fn state(&self) -> State {
+        match self {
+            Self::Own(tcb) => tcb.state,
+            Self::Spliced(splice) => splice.state(),
+        }
+    }
+}
+
 /// What only the decision about a segment needs.
 #[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(super) struct Cold {
     /// The protocol's state.
-    pub(super) tcb: Tcb,
+    pub(super) body: Body,
     /// The next record of the list that this one is in (free, spent, TIME_WAIT), or `NIL`.
     pub(super) next: u32,
     /// In a list: the record before, or `NIL`. In none, the four bytes keep when the SYN came (see
@@ -82,6 +104,6 @@ pub(super) struct Cold {
 
 const _: () = {
     assert!(size_of::<Hot>() == 64 && align_of::<Hot>() == 64);
-    assert!(size_of::<Tcb>() <= 104);
+    assert!(size_of::<Body>() <= 104);
     assert!(size_of::<Hot>() + size_of::<Cold>() <= 176);
 };

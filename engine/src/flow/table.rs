@@ -1,7 +1,10 @@
 //! The table: records, the directory that finds them, the wheel that wakes them, the lists that give way.
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use ahash::RandomState;
+use usher_proto::splice::{Half, Splice};
 use usher_proto::tcp::{State, Tcb};
 use usher_proto::time::Tick;
 use usher_proto::wire::{Mac, Tuple};
@@ -11,7 +14,8 @@ use super::directory::{BYTES_AN_ENTRY, Directory};
 use super::id::{FlowId, Index};
 use super::list::List;
 use super::memory::{filled, prefetch};
-use super::record::{Cold, Hot, MAX_RECORDS, NIL};
+use super::paths::Path;
+use super::record::{Body, Cold, Hot, MAX_RECORDS, NIL};
 use super::seed::Seed;
 use super::wheel::Wheel;
 
@@ -36,13 +40,15 @@ pub struct NewFlow {
 
 /// One worker's flows.
 ///
-/// Between calls: each live record has one entry in the directory; it is in the list of spent markers
-/// when its state is CLOSED, in that of TIME_WAIT when it is TIME_WAIT, in none otherwise; a record that
-/// holds no flow is linked nowhere but in the free list.
+/// Between calls: each live record has one entry in the directory, a proxied flow's two; it is in the list
+/// of spent markers when its state is CLOSED, in that of TIME_WAIT when it is TIME_WAIT, in none otherwise;
+/// a record that holds no flow is linked nowhere but in the free list.
 #[derive(Debug)]
 pub struct Table {
     hasher: RandomState,
     directory: Directory,
+    /// What second names are made of.
+    paths: Arc<[Path]>,
     hot: Box<[Hot]>,
     cold: Box<[Cold]>,
     wheel: Wheel,
@@ -69,10 +75,11 @@ impl Table {
     pub fn new(capacity: u32, seed: Seed, now: Tick) -> Self {
         let records = capacity as usize;
         assert!(records <= MAX_RECORDS, "a flow table of more than 2^30 records");
-        let cold = Cold { tcb: Tcb::default(), next: NIL, prev_or_started: 0 };
+        let cold = Cold { body: Body::Own(Tcb::default()), next: NIL, prev_or_started: 0 };
         Self {
             hasher: seed.hasher(),
-            directory: Directory::new(records),
+            directory: Directory::new(2 * records),
+            paths: Arc::from([]),
             hot: filled(records, Hot::FREE),
             cold: filled(records, cold),
             wheel: Wheel::new(now),
@@ -107,11 +114,17 @@ impl Table {
         });
     }
 
-    /// The flow of this name. `hash` is that of `tuple`.
+    /// The flow of this name, and which of its halves is called so. `hash` is that of `tuple`.
     #[inline]
     #[must_use]
-    pub fn find(&self, hash: u64, tuple: &Tuple) -> Option<Index> {
-        self.directory.find(hash, |index| self.hot[index as usize].is(tuple)).map(Index)
+    pub fn find(&self, hash: u64, tuple: &Tuple) -> Option<(Index, Half)> {
+        let mut half = Half::Client;
+        let found = self.directory.find(hash, |index| {
+            let is_client = self.hot[index as usize].is(tuple);
+            half = if is_client { Half::Client } else { Half::Backend };
+            is_client || self.second_name(index).is_some_and(|name| name == *tuple)
+        })?;
+        Some((Index(found), half))
     }
 
     /// Adds a flow whose name is not in the table; `hash` is that of its tuple. It has no timer yet.
@@ -129,43 +142,94 @@ impl Table {
         let (hot, cold) = (&mut self.hot[index as usize], &mut self.cold[index as usize]);
         hot.generation = hot.generation.wrapping_add(1);
         (hot.tuple, hot.peer, hot.edition) = (flow.tuple, flow.peer, flow.edition);
-        (cold.tcb, cold.next, cold.prev_or_started) = (flow.tcb, NIL, flow.started_us);
+        (cold.body, cold.next, cold.prev_or_started) = (Body::Own(flow.tcb), NIL, flow.started_us);
         self.enter(index, flow.tcb.state);
         Ok(Index(index))
     }
 
-    /// Frees the flow's record: its name, its timer and its ids are gone. `false`, and nothing is done,
+    /// Frees the flow's record: its names, its timer and its ids are gone. `false`, and nothing is done,
     /// if no flow lives there: a record is freed exactly once.
     pub fn remove(&mut self, index: Index) -> bool {
         let Index(index) = index;
-        let hot = &mut self.hot[index as usize];
-        if !hot.is_live() {
+        if !self.hot[index as usize].is_live() {
             return false;
         }
+        self.unlist_second(index);
+        let hot = &mut self.hot[index as usize];
         hot.generation = hot.generation.wrapping_add(1);
         let hash = self.hasher.hash_one(hot.tuple.as_bytes());
         let listed = self.directory.remove(hash, index);
         debug_assert!(listed, "a live record is in the directory");
         self.wheel.cancel(&mut self.hot, index);
-        self.leave(index, self.cold[index as usize].tcb.state);
+        self.leave(index, self.cold[index as usize].body.state());
         self.cold[index as usize].next = self.free;
         self.free = index;
         true
     }
 
-    /// Lets the flow's state become the next one, in place. Coming into CLOSED (spent) or TIME_WAIT, it joins
-    /// the end of those that give way in a full table.
+    /// Lets the state of a flow of our own become the next one, in place; `None` if the flow is proxied.
+    /// Coming into CLOSED (spent) or TIME_WAIT, it joins the end of those that give way in a full table.
     #[inline]
-    pub fn update<R>(&mut self, index: Index, change: impl FnOnce(&mut Tcb) -> R) -> R {
-        let tcb = &mut self.cold[index.0 as usize].tcb;
+    pub fn update<R>(&mut self, index: Index, change: impl FnOnce(&mut Tcb) -> R) -> Option<R> {
+        let Body::Own(tcb) = &mut self.cold[index.0 as usize].body else { return None };
         let old = tcb.state;
         let result = change(tcb);
         let new = tcb.state;
-        if old != new {
-            self.leave(index.0, old);
-            self.enter(index.0, new);
+        self.moved(index.0, old, new);
+        Some(result)
+    }
+
+    /// The same of a proxied flow; `None` if it is not. Path and port stay: [`Self::join`] changes them.
+    #[inline]
+    pub fn update_spliced<R>(
+        &mut self,
+        index: Index,
+        change: impl FnOnce(&mut Splice) -> R,
+    ) -> Option<R> {
+        let Body::Spliced(splice) = &mut self.cold[index.0 as usize].body else { return None };
+        let (old, name) = (splice.state(), (splice.path, splice.local_port));
+        let result = change(splice);
+        debug_assert_eq!(name, (splice.path, splice.local_port), "`join` changes names");
+        let new = splice.state();
+        self.moved(index.0, old, new);
+        Some(result)
+    }
+
+    /// Makes the flow a proxied one, or joins it to another backend half: from now on it is found by its
+    /// second name too, and no longer by the one before. No flow may have that name.
+    ///
+    /// # Errors
+    ///
+    /// [`Full`] if the directory has no room: the flow then has no second name, and is otherwise as before.
+    pub fn join(&mut self, index: Index, splice: &Splice) -> Result<(), Full> {
+        self.unlist_second(index.0);
+        let body = &mut self.cold[index.0 as usize].body;
+        let before = std::mem::replace(body, Body::Spliced(*splice));
+        let hash = self.second_name(index.0).map(|name| {
+            let hash = self.hash(&name);
+            debug_assert_eq!(self.find(hash, &name), None, "two flows of one name");
+            hash
+        });
+        if !hash.is_some_and(|hash| self.directory.insert(hash, index.0)) {
+            self.cold[index.0 as usize].body = before;
+            return Err(Full);
         }
-        result
+        self.moved(index.0, before.state(), splice.state());
+        Ok(())
+    }
+
+    /// Makes a proxied flow one of our own: a marker of what it was, or the next of its name.
+    pub fn part(&mut self, index: Index, tcb: &Tcb) {
+        self.unlist_second(index.0);
+        let body = &mut self.cold[index.0 as usize].body;
+        let before = std::mem::replace(body, Body::Own(*tcb));
+        self.moved(index.0, before.state(), tcb.state);
+    }
+
+    /// Replaces what second names are made of. The paths of flows must stay what they are.
+    pub fn set_paths(&mut self, paths: Arc<[Path]>) {
+        debug_assert!(self.paths.iter().zip(&*paths).all(|(old, new)| old == new));
+        self.paths = paths;
     }
 
     /// A new flow of the same name has taken the record over; its state is already there. Ids of the old one
@@ -174,7 +238,7 @@ impl Table {
         let (hot, cold) = (&mut self.hot[index.0 as usize], &mut self.cold[index.0 as usize]);
         hot.generation = hot.generation.wrapping_add(2);
         (hot.peer, hot.edition) = (peer, edition);
-        if !gives_way(cold.tcb.state) {
+        if !cold.body.state().gives_way() {
             cold.prev_or_started = started_us;
         }
     }
@@ -217,11 +281,31 @@ impl Table {
         &self.hot[index.0 as usize].tuple
     }
 
-    /// The protocol's state of the flow.
+    /// What the protocol remembers of the flow.
     #[inline]
     #[must_use]
-    pub fn tcb(&self, index: Index) -> &Tcb {
-        &self.cold[index.0 as usize].tcb
+    pub fn body(&self, index: Index) -> &Body {
+        &self.cold[index.0 as usize].body
+    }
+
+    /// Whether the flow is a proxied one.
+    #[inline]
+    #[must_use]
+    pub fn is_spliced(&self, index: Index) -> bool {
+        matches!(self.body(index), Body::Spliced(_))
+    }
+
+    /// The flow's state.
+    #[inline]
+    #[must_use]
+    pub fn state(&self, index: Index) -> State {
+        self.body(index).state()
+    }
+
+    /// What a proxied flow is called on its backend half.
+    #[must_use]
+    pub fn backend_tuple(&self, index: Index) -> Option<Tuple> {
+        self.second_name(index.0)
     }
 
     /// Where the peer's frames come from.
@@ -245,7 +329,7 @@ impl Table {
     #[must_use]
     pub fn started_us(&self, index: Index) -> Option<u32> {
         let cold = &self.cold[index.0 as usize];
-        (!gives_way(cold.tcb.state)).then_some(cold.prev_or_started)
+        (!cold.body.state().gives_way()).then_some(cold.prev_or_started)
     }
 
     /// The live flows among the records `from..from + count`: a walk over all of them in batches.
@@ -301,6 +385,29 @@ impl Table {
         }
     }
 
+    /// What the record's flow is called on its backend half, if it has one.
+    fn second_name(&self, index: u32) -> Option<Tuple> {
+        let Body::Spliced(splice) = &self.cold[index as usize].body else { return None };
+        let path = self.paths.get(usize::from(splice.path))?;
+        Some(path.name(&self.hot[index as usize].tuple, splice.local_port))
+    }
+
+    fn unlist_second(&mut self, index: u32) {
+        if let Some(name) = self.second_name(index) {
+            let listed = self.directory.remove(self.hasher.hash_one(name.as_bytes()), index);
+            debug_assert!(listed, "a second name is in the directory");
+        }
+    }
+
+    /// The flow goes from one state to another.
+    #[inline]
+    fn moved(&mut self, index: u32, old: State, new: State) {
+        if old != new {
+            self.leave(index, old);
+            self.enter(index, new);
+        }
+    }
+
     /// The flow comes into `state`.
     fn enter(&mut self, index: u32, state: State) {
         self.counts[state as usize] += 1;
@@ -324,8 +431,3 @@ impl Table {
 
 /// P9: at most 192 bytes a flow, even when each of a spliced flow's two names has an entry.
 const _: () = assert!(size_of::<Hot>() + size_of::<Cold>() + 2 * BYTES_AN_ENTRY <= 192);
-
-/// Whether flows in `state` are in a list, in order of age.
-const fn gives_way(state: State) -> bool {
-    matches!(state, State::Closed | State::TimeWait)
-}

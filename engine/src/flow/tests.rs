@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 
 use proptest::prelude::*;
-use usher_proto::tcp::{State, Tcb};
-use usher_proto::time::Tick;
+use usher_proto::splice::{Choice, Half, Learned, Splice, SpliceContext};
+use usher_proto::tcp::{Policy, State, Tcb};
+use usher_proto::time::{Now, Tick};
 use usher_proto::wire::{Addr, Mac, SeqNum, Tuple};
 
-use super::{FlowId, Full, Index, NewFlow, Seed, Table};
+use super::{Body, FlowId, Full, Index, NewFlow, Path, Seed, Table};
 
 const SEED: Seed = Seed::from_bytes([7; 32]);
 
@@ -36,15 +37,49 @@ fn flow(n: u32, iss: u32, state: State) -> NewFlow {
 }
 
 fn find(table: &Table, n: u32) -> Option<Index> {
-    table.find(table.hash(&tuple(n)), &tuple(n))
+    table.find(table.hash(&tuple(n)), &tuple(n)).map(|(index, _)| index)
 }
 
 fn insert(table: &mut Table, flow: &NewFlow) -> Result<Index, Full> {
     table.insert(table.hash(&flow.tuple), flow)
 }
 
+/// A path with translation, and one without.
+const PATHS: [Path; 2] = [
+    Path::Translated {
+        remote: Addr::v4([10, 20, 0, 2]),
+        local: Addr::v4([10, 20, 0, 1]),
+        remote_port: 80,
+        vlan: 0,
+        port: 1,
+    },
+    Path::Direct { vlan: 7, port: 1 },
+];
+
+/// What the `n`th client's flow is called behind us.
+fn name(path: u16, n: u32) -> Tuple {
+    PATHS[usize::from(path)].name(&tuple(n), 1024 + n as u16)
+}
+
+fn splice(path: u16, n: u32) -> Splice {
+    let choice = Choice {
+        path,
+        local_port: 1024 + n as u16,
+        backend: 0,
+        iss: SeqNum(0),
+        ts_offset: None,
+        header_len: 0,
+        mss: 1460,
+        learned: Learned::default(),
+    };
+    let now = Now::default();
+    let cx = SpliceContext { now, policy: &Policy::default(), window: 1000, tries: 1 };
+    Splice::open(&Tcb::default(), &choice, &cx)
+}
+
 #[derive(Clone, Debug)]
 enum Step {
+    Join(u32, u16),
     Insert(u32, State),
     Remove(u32),
     Store(u32, State),
@@ -59,6 +94,7 @@ fn step(clients: u32) -> impl Strategy<Value = Step> {
     prop_oneof![
         6 => (client.clone(), state.clone()).prop_map(|(n, s)| Step::Insert(n, s)),
         2 => client.clone().prop_map(Step::Remove),
+        3 => (client.clone(), 0..2_u16).prop_map(|(n, path)| Step::Join(n, path)),
         3 => (client.clone(), state).prop_map(|(n, s)| Step::Store(n, s)),
         2 => (client, 0..3000_u32).prop_map(|(n, d)| Step::Schedule(n, d)),
         1 => (0..1000_u32).prop_map(Step::Pass),
@@ -71,6 +107,7 @@ struct Known {
     id: FlowId,
     iss: u32,
     state: State,
+    joined: Option<u16>,
     due: Option<Tick>,
 }
 
@@ -89,7 +126,8 @@ struct Checked {
 impl Checked {
     fn new(capacity: u32, start: u32) -> Self {
         let now = Tick(start);
-        let table = Table::new(capacity, SEED, now);
+        let mut table = Table::new(capacity, SEED, now);
+        table.set_paths(PATHS.into());
         let (flows, spent) = (HashMap::new(), Vec::new());
         Self { table, now, flows, spent, time_wait: Vec::new(), stale: Vec::new(), steps: 0 }
     }
@@ -119,6 +157,7 @@ impl Checked {
         match step {
             Step::Insert(n, state) => self.insert(n, state),
             Step::Remove(n) => self.remove(n),
+            Step::Join(n, path) => self.join(n, path),
             Step::Store(n, state) => self.store(n, state),
             Step::Schedule(n, d) => self.schedule(n, d),
             Step::Pass(d) => self.now = self.now.after(d),
@@ -143,7 +182,7 @@ impl Checked {
         if let Ok(index) = inserted {
             let id = self.table.id(index);
             assert!(!self.stale.contains(&id));
-            self.flows.insert(n, Known { id, iss: self.steps, state, due: None });
+            self.flows.insert(n, Known { id, iss: self.steps, state, joined: None, due: None });
             self.moves(n, None, Some(state));
         }
     }
@@ -157,12 +196,29 @@ impl Checked {
         self.stale.push(known.id);
     }
 
+    /// Makes it a proxied flow, or joins it to another backend.
+    fn join(&mut self, n: u32, path: u16) {
+        let Some(known) = self.flows.get_mut(&n) else { return };
+        let old = std::mem::replace(&mut known.state, State::SynSent);
+        known.joined = Some(path);
+        let index = self.table.get(known.id).unwrap();
+        assert_eq!(self.table.join(index, &splice(path, n)), Ok(()));
+        self.moves(n, Some(old), Some(State::SynSent));
+    }
+
     fn store(&mut self, n: u32, state: State) {
         let Some(known) = self.flows.get_mut(&n) else { return };
         let old = std::mem::replace(&mut known.state, state);
         known.iss = self.steps;
         let index = self.table.get(known.id).unwrap();
-        self.table.update(index, |tcb| *tcb = flow(n, self.steps, state).tcb);
+        let tcb = flow(n, self.steps, state).tcb;
+        match known.joined.take() {
+            Some(_) => {
+                assert_eq!(self.table.update(index, |_| ()), None, "it is proxied");
+                self.table.part(index, &tcb);
+            }
+            None => assert_eq!(self.table.update(index, |own| *own = tcb), Some(())),
+        }
         self.moves(n, Some(old), Some(state));
     }
 
@@ -195,7 +251,16 @@ impl Checked {
         for (&n, known) in &self.flows {
             let index = find(table, n).unwrap();
             assert_eq!((table.get(known.id), table.id(index)), (Some(index), known.id));
-            assert_eq!(*table.tcb(index), flow(n, known.iss, known.state).tcb);
+            assert_eq!(table.backend_tuple(index), known.joined.map(|path| name(path, n)));
+            for path in [0, 1] {
+                let name = name(path, n);
+                let is_its = known.joined == Some(path);
+                let found = table.find(table.hash(&name), &name);
+                assert_eq!(found, is_its.then_some((index, Half::Backend)));
+            }
+            if known.joined.is_none() {
+                assert_eq!(*table.body(index), Body::Own(flow(n, known.iss, known.state).tcb));
+            }
             assert_eq!((*table.tuple(index), table.edition(index)), (tuple(n), n as u16));
             assert_eq!(table.peer(index), Mac([2, 0, 0, 0, 0, n as u8]));
         }
@@ -206,7 +271,7 @@ impl Checked {
 proptest! {
     /// Every operation, in any order, on tables that are often full.
     #[test]
-    fn behaves_as_a_hash_map_and_two_lists(
+    fn behaves_as_two_hash_maps_and_two_lists(
         capacity in 0..24_u32,
         start in prop_oneof![Just(0), u32::MAX - 5000..u32::MAX],
         steps in prop::collection::vec(step(32), 0..150),
@@ -219,6 +284,7 @@ proptest! {
     #[test]
     fn takes_as_many_flows_as_it_has_records(capacity in 0..3000_u32) {
         let mut table = Table::new(capacity, SEED, Tick(0));
+        table.set_paths(PATHS.into());
         for n in 0..capacity {
             prop_assert!(insert(&mut table, &flow(n, n, State::SynRcvd)).is_ok());
         }

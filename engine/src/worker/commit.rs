@@ -9,7 +9,7 @@ use usher_proto::wire::{Flags, Link, Mac, Reply, Segment, Tuple};
 
 use super::egress::{NoBuffer, redirect};
 use super::turn::{Turn, payload_of};
-use crate::flow::{Index, NewFlow};
+use crate::flow::{Body, Index, NewFlow};
 use crate::port::QueuePair;
 use crate::stats::{Counter, ServiceCounter};
 
@@ -36,10 +36,16 @@ impl Arrival<'_> {
     /// The MAC that the frame came from.
     #[inline]
     fn peer(&self) -> Mac {
-        match self.frame {
-            &[_, _, _, _, _, _, a, b, c, d, e, f, ..] => Mac([a, b, c, d, e, f]),
-            _ => Mac::ZERO,
-        }
+        source_of(self.frame)
+    }
+}
+
+/// The MAC that a frame came from.
+#[inline]
+pub(super) const fn source_of(frame: &[u8]) -> Mac {
+    match frame {
+        &[_, _, _, _, _, _, a, b, c, d, e, f, ..] => Mac([a, b, c, d, e, f]),
+        _ => Mac::ZERO,
     }
 }
 
@@ -115,13 +121,13 @@ impl<Q: QueuePair> Turn<'_, Q> {
 
     /// Frees what has ended and only lingers, because the table is full.
     fn evict(&mut self, index: Index) {
-        let is_spent = self.flows.tcb(index).state == State::Closed;
+        let is_spent = self.flows.state(index) == State::Closed;
         self.tally.add(if is_spent { Counter::EvictedSpent } else { Counter::EvictedTimeWait }, 1);
         self.remove(index);
     }
 
     /// Frees a record.
-    fn remove(&mut self, index: Index) {
+    pub(super) fn remove(&mut self, index: Index) {
         self.tally.release(self.flows.edition(index));
         self.flows.remove(index);
     }
@@ -151,17 +157,22 @@ impl<Q: QueuePair> Turn<'_, Q> {
     /// exceeds the budget, is looked at again in the next slot.
     #[inline]
     pub(super) fn advance(&mut self, index: Index, cx: &Context<'_>) {
-        if self.flows.tcb(index).has_segment(cx) {
+        let Body::Own(tcb) = self.flows.body(index) else { return };
+        if tcb.has_segment(cx) {
             self.send(index, cx);
         }
-        self.flows.schedule(index, self.flows.tcb(index).deadline(cx.policy));
+        if let Body::Own(tcb) = self.flows.body(index) {
+            self.flows.schedule(index, tcb.deadline(cx.policy));
+        }
     }
 
     fn send(&mut self, index: Index, cx: &Context<'_>) {
         let tuple = *self.flows.tuple(index);
         for _ in 0..SEND_BUDGET {
-            let before = *self.flows.tcb(index);
-            let Some(reply) = self.flows.update(index, |tcb| tcb.next_segment(cx)) else { return };
+            let Body::Own(before) = *self.flows.body(index) else { return };
+            let Some(Some(reply)) = self.flows.update(index, |tcb| tcb.next_segment(cx)) else {
+                return;
+            };
             if !self.generate(index, &tuple, &reply) {
                 self.flows.update(index, |tcb| *tcb = before);
                 break;
@@ -172,12 +183,15 @@ impl<Q: QueuePair> Turn<'_, Q> {
 
     /// Sends a segment that answers no frame, to where the flow's frames come from. Whether there was a
     /// buffer for it.
-    fn generate(&mut self, index: Index, tuple: &Tuple, reply: &Reply) -> bool {
+    pub(super) fn generate(&mut self, index: Index, tuple: &Tuple, reply: &Reply) -> bool {
         let port = usize::from(tuple.port);
         let wire = &self.view.ports[port].wire;
         let link = Link { src: wire.mac, dst: self.flows.peer(index), vlan: wire.vlan };
         let payload = payload_of(self.view.answer(self.flows.edition(index)), reply);
-        let silence = self.now.tick.since(self.flows.tcb(index).heard_at);
+        let silence = match self.flows.body(index) {
+            Body::Own(tcb) => self.now.tick.since(tcb.heard_at),
+            Body::Spliced(_) => 0,
+        };
         let is_last = reply.flags.has(Flags::RST) && silence >= CONFIRMED_MS;
         let Some(egress) = self.links[port].as_mut() else { return false };
         match egress.generate(&link, tuple, reply, payload, self.tally) {
@@ -213,20 +227,27 @@ impl<Q: QueuePair> Turn<'_, Q> {
     /// Wakes flows whose time has come; each that is touched takes one from `budget`.
     pub(super) fn expire(&mut self, mut budget: u32) {
         while let Some(index) = self.flows.next_due(self.now.tick, &mut budget) {
-            self.wake(index, |tcb, cx| tcb.on_timer(cx));
+            match self.flows.body(index) {
+                Body::Own(_) => self.wake(index, |tcb, cx| tcb.on_timer(cx)),
+                Body::Spliced(_) => self.wake_spliced(index),
+            }
         }
     }
 
     /// Resets the flow: the drain's deadline has come.
     pub(super) fn reset(&mut self, index: Index) {
-        self.wake(index, |tcb, cx| tcb.drained(cx));
+        match self.flows.body(index) {
+            Body::Own(_) => self.wake(index, |tcb, cx| tcb.drained(cx)),
+            Body::Spliced(_) => self.drain_spliced(index),
+        }
     }
 
     /// What a flow does by itself.
     fn wake(&mut self, index: Index, act: impl FnOnce(&mut Tcb, &Context<'_>) -> TimerOutcome) {
         let tuple = *self.flows.tuple(index);
         let cx = self.context(Some(self.flows.edition(index)), &tuple);
-        let (reply, change, event) = self.flows.update(index, |tcb| act(tcb, &cx));
+        let outcome = self.flows.update(index, |tcb| act(tcb, &cx));
+        let Some((reply, change, event)) = outcome else { return };
         if let Some(reply) = reply {
             self.generate(index, &tuple, &reply);
         }

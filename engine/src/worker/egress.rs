@@ -167,7 +167,7 @@ impl<Q: QueuePair> Egress<Q> {
     }
 
     /// An empty buffer.
-    fn buffer(&mut self, tally: &mut Tally) -> Result<Q::Frame, NoBuffer> {
+    pub(super) fn buffer(&mut self, tally: &mut Tally) -> Result<Q::Frame, NoBuffer> {
         self.spare.pop().or_else(|| self.queue.alloc()).ok_or_else(|| {
             tally.add(Counter::Withheld, 1);
             NoBuffer

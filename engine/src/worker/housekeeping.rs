@@ -91,7 +91,7 @@ impl Chores {
     /// Resets those of the next batch of records whose state is one of these.
     fn reset_some<Q: QueuePair>(&mut self, turn: &mut Turn<'_, Q>, these: fn(State) -> bool) {
         let from = self.reset_from;
-        let is_one = |index: &Index| these(turn.flows.tcb(*index).state);
+        let is_one = |index: &Index| these(turn.flows.state(*index));
         let batch: ArrayVec<Index, RESET_BATCH> =
             turn.flows.flows(from, RESET_BATCH as u32).filter(is_one).collect();
         batch.into_iter().for_each(|index| turn.reset(index));

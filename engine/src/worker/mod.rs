@@ -14,6 +14,10 @@
 //! | `egress` | the way out of a port |
 //! | `turn` | one burst, front to back |
 //! | `around` | ARP, neighbour discovery, echo: answers, questions, announcements |
+//! | `front` | proxy services and their backends, prepared for look-ups |
+//! | `proxy` | proxied flows: backends chosen, connected to, joined |
+//! | `held` | what waits for a backend half |
+//! | `ways` | ports and next hops of the paths to backends |
 //! | `commit` | what a decision does to the table, and what timers do |
 //! | `housekeeping` | timers, announcements, drain, counts |
 
@@ -22,12 +26,16 @@
 mod around;
 mod commit;
 mod egress;
+mod front;
 mod gate;
+mod held;
 mod housekeeping;
 mod limiter;
 mod listeners;
+mod proxy;
 mod turn;
 mod view;
+mod ways;
 
 #[cfg(test)]
 mod tests;
@@ -42,11 +50,17 @@ use self::gate::Gate;
 pub use self::gate::LastIssued;
 use self::housekeeping::Chores;
 use self::limiter::Limiter;
+use self::proxy::Proxies;
 use self::turn::{Limits, Turn};
 pub use self::view::{Exhausted, Keyring, Station, View};
+use self::ways::Ways;
 use crate::flow::{Seed, Table};
 use crate::port::QueuePair;
 use crate::stats::{Board, Counter, Tally, WorkerSnapshot};
+
+/// Only one worker proxies: see `config`.
+const WORKER: u16 = 0;
+const WORKERS: u16 = 1;
 
 /// What a worker's hashes are keyed with; each worker has its own.
 #[derive(Clone, Copy)]
@@ -76,13 +90,15 @@ pub struct Outfit {
     view: Arc<View>,
     tally: Tally,
     board: Arc<Board>,
+    ways: Ways,
 }
 
 impl Outfit {
     /// What a worker needs for `view`.
     #[must_use]
     pub fn new(view: Arc<View>) -> Self {
-        Self { tally: view.tally(), board: view.board(), view }
+        let ways = Ways::new(&view.targets, WORKER, WORKERS);
+        Self { tally: view.tally(), board: view.board(), ways, view }
     }
 
     /// Where the worker will publish its counts.
@@ -101,6 +117,7 @@ pub struct Worker<Q: QueuePair> {
     tally: Tally,
     board: Arc<Board>,
     links: Vec<Option<Egress<Q>>>,
+    proxies: Proxies<Q::Frame>,
     chores: Chores,
 }
 
@@ -120,12 +137,14 @@ impl<Q: QueuePair> Worker<Q> {
         seeds: Seeds,
         now: Now,
     ) -> Self {
-        let Outfit { view, tally, board } = outfit;
+        let Outfit { view, tally, board, ways } = outfit;
         assert_eq!(queues.len(), view.port_count(), "one place a port");
         let egress =
             |(port, queue): (usize, Option<Q>)| queue.map(|queue| Egress::new(port, queue));
+        let mut flows = Table::new(capacity, seeds.table, now.tick);
+        flows.set_paths(Arc::clone(view.targets.paths()));
         Self {
-            flows: Table::new(capacity, seeds.table, now.tick),
+            flows,
             gate: Gate::new(last_issued),
             limits: Box::new(Limits {
                 resets: Limiter::new(seeds.resets),
@@ -134,6 +153,7 @@ impl<Q: QueuePair> Worker<Q> {
             tally,
             board,
             links: queues.into_iter().enumerate().map(egress).collect(),
+            proxies: Proxies::new(ways),
             chores: Chores::new(&now),
             view,
         }
@@ -150,6 +170,7 @@ impl<Q: QueuePair> Worker<Q> {
             limits: &mut self.limits,
             tally: &mut self.tally,
             links: &mut self.links,
+            proxies: &mut self.proxies,
         };
         let received = (0..turn.links.len()).map(|port| turn.burst(port)).sum();
         if self.chores.are_due(&now) {
@@ -174,7 +195,9 @@ impl<Q: QueuePair> Worker<Q> {
     /// editions of services that they have. Returns what is no longer needed.
     #[must_use]
     pub fn adopt(&mut self, outfit: Outfit, now: Now) -> Outfit {
-        let Outfit { view, mut tally, board } = outfit;
+        let Outfit { view, mut tally, board, mut ways } = outfit;
+        ways.adopt(&mut self.proxies.ways);
+        self.flows.set_paths(Arc::clone(view.targets.paths()));
         tally.adopt(&self.tally);
         if view.has_new_addresses {
             self.chores.announce_again(&now);
@@ -183,6 +206,7 @@ impl<Q: QueuePair> Worker<Q> {
             view: std::mem::replace(&mut self.view, view),
             tally: std::mem::replace(&mut self.tally, tally),
             board: std::mem::replace(&mut self.board, board),
+            ways: std::mem::replace(&mut self.proxies.ways, ways),
         };
         self.publish();
         old
@@ -216,6 +240,18 @@ impl<Q: QueuePair> Worker<Q> {
     #[must_use]
     pub fn board(&self) -> &Board {
         &self.board
+    }
+
+    /// How many frames of clients wait for their backends.
+    #[must_use]
+    pub const fn held(&self) -> usize {
+        self.proxies.held()
+    }
+
+    /// How many source ports connections to backends have.
+    #[must_use]
+    pub fn ports_taken(&self) -> usize {
+        self.proxies.ways.taken()
     }
 
     /// What it has counted so far.

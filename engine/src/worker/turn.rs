@@ -18,6 +18,7 @@ use super::commit::Arrival;
 use super::egress::{Egress, NoBuffer};
 use super::gate::Gate;
 use super::limiter::Limiter;
+use super::proxy::{Proxies, TERMS};
 use crate::flow::Table;
 use crate::port::{BURST, Burst, Frame, QueuePair};
 use crate::stats::{Counter, PortCounter, Tally};
@@ -54,6 +55,7 @@ pub(super) struct Turn<'a, Q: QueuePair> {
     pub(super) limits: &'a mut Limits,
     pub(super) tally: &'a mut Tally,
     pub(super) links: &'a mut [Option<Egress<Q>>],
+    pub(super) proxies: &'a mut Proxies<Q::Frame>,
 }
 
 impl<Q: QueuePair> Turn<'_, Q> {
@@ -84,8 +86,14 @@ impl<Q: QueuePair> Turn<'_, Q> {
 
     /// Verdicts so far.
     fn verdicts(&self) -> u64 {
-        const ALL: [Counter; 4] =
-            [Counter::Answered, Counter::Reflected, Counter::Delivered, Counter::Dropped];
+        const ALL: [Counter; 6] = [
+            Counter::Answered,
+            Counter::Reflected,
+            Counter::Delivered,
+            Counter::Forwarded,
+            Counter::Held,
+            Counter::Dropped,
+        ];
         ALL.iter().map(|&counter| self.tally.get(counter)).sum()
     }
 
@@ -132,7 +140,12 @@ impl<Q: QueuePair> Turn<'_, Q> {
     /// Find, decide, commit, carry out; then what the flow has to say beside it.
     #[inline]
     fn segment(&mut self, port: usize, frame: Q::Frame, seg: &Segment, hash: u64) {
-        let found = self.flows.find(hash, &seg.tuple);
+        let found = match self.flows.find(hash, &seg.tuple) {
+            Some((index, half)) if self.flows.is_spliced(index) => {
+                return self.spliced(port, frame, seg, index, half);
+            }
+            found => found.map(|(index, _)| index),
+        };
         let edition = match found {
             Some(index) => Some(self.flows.edition(index)),
             None => self.view.edition(&seg.tuple),
@@ -146,8 +159,11 @@ impl<Q: QueuePair> Turn<'_, Q> {
         let (mut fresh, mut was) = (Tcb::default(), State::Closed);
         let mut decision = match (found, edition) {
             (Some(index), _) => {
-                was = self.flows.tcb(index).state;
-                self.flows.update(index, |tcb| tcb.decide(seg, &cx))
+                was = self.flows.state(index);
+                match self.flows.update(index, |tcb| tcb.decide(seg, &cx)) {
+                    Some(decision) => decision,
+                    None => return self.deliver(port, frame),
+                }
             }
             (None, Some(_)) => listen(seg, &cx, &mut fresh),
             (None, None) => refuse(seg, &cx),
@@ -159,6 +175,9 @@ impl<Q: QueuePair> Turn<'_, Q> {
             None => self.commit_new(&arrival, &fresh, &mut decision),
         };
         self.note_cookie(decision.cookie, &decision.verdict);
+        if let (Verdict::Connect, Some(index)) = (&decision.verdict, moved) {
+            return self.connect(port, frame, seg, index);
+        }
         self.carry_out(port, frame, seg, &decision.verdict, edition);
         if let Some(index) = moved {
             self.advance(index, &cx);
@@ -167,7 +186,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
 
     /// What a frame became, in the order in which the port sends.
     #[inline]
-    fn carry_out(
+    pub(super) fn carry_out(
         &mut self,
         port: usize,
         frame: Q::Frame,
@@ -208,14 +227,14 @@ impl<Q: QueuePair> Turn<'_, Q> {
         self.tally.drop_reason(reason, 1);
     }
 
-    fn recycle(&mut self, port: usize, frame: Q::Frame) {
+    pub(super) fn recycle(&mut self, port: usize, frame: Q::Frame) {
         if let Some(link) = self.links[port].as_mut() {
             link.recycle(frame);
         }
     }
 
     /// Counts what became of a cookie, once it has: a full table may have had no room for what it proved.
-    fn note_cookie(&mut self, cookie: Option<CookieUse>, verdict: &Verdict) {
+    pub(super) fn note_cookie(&mut self, cookie: Option<CookieUse>, verdict: &Verdict) {
         let counter = match cookie {
             None => return,
             Some(CookieUse::Sent) => {
@@ -243,6 +262,7 @@ impl<'a, Q: QueuePair> Turn<'a, Q> {
         if !was_crowded && self.gate.is_crowded() {
             self.tally.add(Counter::CookieMode, 1);
         }
+        let kind = edition.map_or(Kind::Respond { answer_len: 0 }, |edition| view.kind(edition));
         Context {
             now: self.now,
             policy: &view.policy,
@@ -251,10 +271,8 @@ impl<'a, Q: QueuePair> Turn<'a, Q> {
             admission,
             check_cookies: self.gate.checks(view, &self.now),
             mss: view.ports[usize::from(tuple.port)].mss(&tuple.remote),
-            kind: Kind::Respond {
-                answer_len: edition.map_or(0, |edition| view.answer(edition).len() as u32),
-            },
-            offer: Terms::default(),
+            kind,
+            offer: if kind == Kind::Proxy { TERMS } else { Terms::default() },
         }
     }
 }

@@ -13,9 +13,10 @@ use std::sync::Arc;
 
 use ahash::RandomState;
 use usher_proto::cookie::{IsnKey, Keys};
-use usher_proto::tcp::Policy;
+use usher_proto::tcp::{Kind, Policy};
 use usher_proto::wire::{Addr, Mac, PortView, Tuple};
 
+use super::front::{Front, Targets};
 use super::listeners::{Listener, Listeners};
 use crate::config::{Cookies, Plan, PortPlan, Prefix, ServiceKind, ServicePlan};
 use crate::stats::{Board, Tally};
@@ -52,6 +53,8 @@ pub struct View {
     services: Box<[String]>,
     /// Flows have these indices.
     editions: Box<[Edition]>,
+    /// The backends of all proxy services.
+    pub(super) targets: Targets,
     listeners: Listeners,
     /// Whether it has addresses that the view before had not.
     pub(super) has_new_addresses: bool,
@@ -63,23 +66,26 @@ pub struct View {
 struct Edition {
     service: u16,
     kind: ServiceKind,
+    /// What a proxy service is, prepared.
+    front: Option<Arc<Front>>,
     listeners: Vec<Listener>,
     is_retired: bool,
 }
 
 impl Edition {
-    fn new(service: u16, plan: &ServicePlan) -> Self {
+    fn new(service: u16, plan: &ServicePlan, targets: &Targets) -> Self {
         let listener = |socket: &SocketAddr| Listener {
             addr: Addr::from(socket.ip()),
             tcp_port: socket.port(),
             port: plan.port as u16,
         };
         let listeners = plan.listen.iter().map(listener).collect();
-        Self { service, kind: plan.kind.clone(), listeners, is_retired: false }
+        let front = plan.proxy().map(|proxy| Arc::new(Front::new(&plan.name, proxy, targets)));
+        Self { service, kind: plan.kind.clone(), front, listeners, is_retired: false }
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        let Self { service, kind, listeners, is_retired: _ } = self;
+        let Self { service, kind, listeners, front: _, is_retired: _ } = self;
         (service, kind, listeners) == (&other.service, &other.kind, &other.listeners)
     }
 }
@@ -121,6 +127,7 @@ impl View {
             ports,
             services: [].into(),
             editions: [].into(),
+            targets: Targets::default(),
             listeners: Listeners::new(&[]),
             has_new_addresses: false,
         }
@@ -151,6 +158,7 @@ impl View {
         let view = Self {
             services: self.services.clone(),
             editions: self.editions.clone(),
+            targets: self.targets.clone(),
             has_new_addresses,
             ..Self::of(plan, ports, keyring)
         };
@@ -159,6 +167,8 @@ impl View {
 
     /// The same with these services; editions that are none of theirs are retired.
     fn with(mut self, services: &[ServicePlan], in_use: impl Fn(u16) -> bool) -> Self {
+        // The configuration sees to it that there are not too many.
+        self.targets = self.targets.following(services, &self.ports).unwrap_or_default();
         let mut names = Vec::from(std::mem::take(&mut self.services));
         let mut editions = Vec::from(std::mem::take(&mut self.editions));
         // Only what was retired before can be free: workers still open flows of all the others.
@@ -172,7 +182,7 @@ impl View {
             if known.is_none() {
                 names.push(plan.name.clone());
             }
-            let edition = Edition::new(service as u16, plan);
+            let edition = Edition::new(service as u16, plan, &self.targets);
             let same = editions.iter().position(|old| old.is_same(&edition));
             let index = same.or_else(|| free.pop()).unwrap_or(editions.len());
             free.retain(|other| *other != index);
@@ -254,6 +264,22 @@ impl View {
             Some(ServiceKind::Proxy(_)) | None => &[],
         }
     }
+
+    /// A proxy service's edition; `None` for one of another kind.
+    #[inline]
+    pub(super) fn front(&self, edition: u16) -> Option<&Front> {
+        self.editions.get(usize::from(edition))?.front.as_deref()
+    }
+
+    /// What becomes of an edition's flows once their handshakes are complete.
+    #[inline]
+    pub(super) fn kind(&self, edition: u16) -> Kind {
+        match self.editions.get(usize::from(edition)).map(|edition| &edition.kind) {
+            Some(ServiceKind::Respond(bytes)) => Kind::Respond { answer_len: bytes.len() as u32 },
+            Some(ServiceKind::Proxy(_)) => Kind::Proxy,
+            None => Kind::Respond { answer_len: 0 },
+        }
+    }
 }
 
 impl PortSide {
@@ -277,6 +303,12 @@ impl PortSide {
     /// The MSS we announce to `remote`.
     pub(super) fn mss(&self, remote: &Addr) -> u16 {
         if remote.is_v4() { self.mss_v4 } else { self.mss_v6 }
+    }
+
+    /// Our own addresses of one family.
+    pub(super) fn own_addresses(&self, v4: bool) -> impl Iterator<Item = Addr> {
+        let own = self.networks.iter().filter(move |net| net.addr.is_ipv4() == v4);
+        own.map(|net| Addr::from(net.addr))
     }
 
     /// Whether `addr` is an own address or a VIP of this port.

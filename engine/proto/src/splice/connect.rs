@@ -55,6 +55,7 @@ impl Splice {
             path: 0,
             local_port: 0,
             backend: 0,
+            place: u16::MAX,
             path_mss: 0,
             client_mss: tcb.mss,
             backend_mss: 0,

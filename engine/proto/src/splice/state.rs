@@ -111,6 +111,8 @@ pub struct Splice {
     pub local_port: u16,
     /// The backend.
     pub backend: u16,
+    /// Where what is held of the client waits; only the owner knows where that is.
+    pub place: u16,
     /// The largest MSS that the way takes.
     pub(super) path_mss: u16,
     /// The largest payload for the client, in bytes: options are taken off.

@@ -66,6 +66,12 @@ impl State {
         }
     }
 
+    /// Whether the flow is over and only lingers: it gives way to a new one.
+    #[must_use]
+    pub const fn gives_way(self) -> bool {
+        matches!(self, Self::Closed | Self::TimeWait)
+    }
+
     /// Whether the peer's FIN has been taken.
     pub(super) const fn peer_closed(self) -> bool {
         matches!(self, Self::CloseWait | Self::Closing | Self::LastAck | Self::TimeWait)

@@ -10,8 +10,11 @@ use super::Addr;
 /// The NIC's word on a checksum of a received frame.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Checked {
-    /// Verified, or "not computed but the data is good" as virtio says.
+    /// Verified.
     Good,
+    /// Not computed, but the data is good, as virtio says of frames that never left the machine: what is in
+    /// the frame is unfinished.
+    Unfinished,
     /// Wrong.
     Bad,
     /// Not looked at: the software verifies it.

@@ -89,12 +89,12 @@ fn word(mac: Mac) -> u64 {
 #[inline(always)]
 fn is_sound(header: &ipv4::Header, segment: &[u8], checksums: RxChecksums) -> bool {
     let ip = match checksums.ip {
-        Checked::Good => true,
+        Checked::Good | Checked::Unfinished => true,
         Checked::Bad => false,
         Checked::Unknown => Sum::ZERO.bytes(header.as_bytes()).is_sound(),
     };
     let l4 = match checksums.l4 {
-        Checked::Good => true,
+        Checked::Good | Checked::Unfinished => true,
         Checked::Bad => false,
         Checked::Unknown => {
             let addresses = ip::Header::V4(header).addresses();

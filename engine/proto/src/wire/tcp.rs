@@ -77,7 +77,7 @@ pub(super) fn parse(
     let (head, payload) = segment.split_at_checked(header_len).ok_or(Reason::BadTcpHeader)?;
     let options = head.get(size_of::<Header>()..).ok_or(Reason::BadTcpHeader)?;
     let sound = match checked {
-        Checked::Good => true,
+        Checked::Good | Checked::Unfinished => true,
         Checked::Bad => false,
         Checked::Unknown => datagram.is_sound(),
     };

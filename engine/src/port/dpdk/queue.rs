@@ -121,6 +121,7 @@ impl Frame for DpdkFrame {
 fn checked(word: Word) -> Checked {
     match word {
         Word::Good => Checked::Good,
+        Word::Unfinished => Checked::Unfinished,
         Word::Bad => Checked::Bad,
         Word::Unknown => Checked::Unknown,
     }
