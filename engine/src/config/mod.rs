@@ -38,6 +38,7 @@ pub use plan::{
 };
 pub(crate) use port::is_pci;
 pub use problem::ConfigError;
+pub use proxy::BACKENDS;
 
 use problem::Problems;
 use section::Section;

@@ -33,6 +33,9 @@ pub(super) const KEYS: &[&str] = &[
 /// shares are right within a few per cent (Maglev, §5.3).
 const BACKENDS_MAX: usize = 512;
 
+/// Backends of all services together: what is kept for each is allocated at start.
+pub const BACKENDS: usize = 1024;
+
 /// The longest path that a health check asks for: its request is one segment for every backend.
 const PATH_MAX: usize = 255;
 
@@ -317,6 +320,19 @@ const fn same_family(a: IpAddr, b: IpAddr) -> bool {
 
 const fn family(ip: IpAddr) -> &'static str {
     if ip.is_ipv4() { "IPv4" } else { "IPv6" }
+}
+
+/// Refuses more backends in all than an engine keeps.
+pub(super) fn not_too_many(services: &[Service], problems: &Problems) {
+    let proxies = services.iter().filter_map(|service| match &service.kind {
+        Some(Kind::Proxy(proxy)) => Some(&proxy.backends),
+        Some(Kind::Respond(_)) | None => None,
+    });
+    let all: Vec<&Backend> = proxies.flatten().collect();
+    if let Some(first) = all.get(BACKENDS) {
+        let what = format!("{} backends in all services together", all.len());
+        problems.add(&first.address, what, format!("an engine has at most {BACKENDS}"));
+    }
 }
 
 /// What `engine.cores` comes to where a service is a `proxy`: one worker. A backend's answer may come to

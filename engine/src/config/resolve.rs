@@ -7,6 +7,7 @@ use std::sync::Arc;
 use super::plan::{Cores, Device, PortPlan, ServiceKind, ServicePlan};
 use super::port::Port;
 use super::problem::{At, Problems};
+use super::proxy;
 use super::service::{Kind, Service};
 
 /// Checks the ports against each other and against the workers.
@@ -113,6 +114,7 @@ pub(super) fn services(
     problems: &Problems,
 ) -> Vec<ServicePlan> {
     unique(services.iter().map(|service| &service.name), "service", problems);
+    proxy::not_too_many(services, problems);
     let mut taken: HashSet<(usize, SocketAddr)> = HashSet::new();
     let mut plans = Vec::new();
     for service in services {

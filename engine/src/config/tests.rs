@@ -321,6 +321,37 @@ fn proxies_among_others() {
     ]));
 }
 
+#[test]
+fn backends_are_counted() {
+    let list = |numbers: std::ops::Range<u16>| {
+        let text = |n| format!("\"10.20.{}.{}:80\"", 1 + n / 250, 1 + n % 250);
+        format!("backends = [{}]", numbers.map(text).collect::<Vec<_>>().join(", "))
+    };
+    let (head, direct) = PROXY.split_once("[[service]]\nname = \"direct\"").unwrap();
+    let direct = |name: &str| {
+        let renamed = format!("[[service]]\nname = \"{name}\"{direct}");
+        let port = 80 + name.len();
+        renamed
+            .replace("10.10.0.11:80", &format!("10.10.0.11:{port}"))
+            .replace("forward = \"l2\"", "")
+    };
+    let with = |more: &[std::ops::Range<u16>]| {
+        let services = more.iter().enumerate().map(|(index, range)| {
+            direct(&"x".repeat(index + 1))
+                .replace("backends = [\"10.20.0.3:80\"]", &list(range.clone()))
+        });
+        parse(&format!("{head}{}", services.collect::<String>()))
+    };
+    assert!(with(&[0..512, 0..508]).is_ok());
+    for (more, what) in [
+        (&[0..512, 0..509][..], "1025 backends in all services together"),
+        (&[0..513], "`service.backends`: 513 backends"),
+    ] {
+        let error = with(more).unwrap_err();
+        assert!(error.count() == 1 && error.to_string().contains(what), "{error}");
+    }
+}
+
 /// An IPv6 backend behind a router that has a link-local address only: there is nothing to connect from.
 #[test]
 fn a_gateway_is_not_an_address_to_connect_from() {

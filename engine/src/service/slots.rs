@@ -6,11 +6,10 @@
 use std::fmt;
 use std::net::SocketAddr;
 
-use crate::config::ServicePlan;
+use crate::config::{BACKENDS, ServicePlan};
 
-/// Slots of an engine, for the backends of all services together. What is kept for each is allocated at
-/// start.
-pub const SLOTS: usize = 1024;
+/// Slots of an engine: as many as a plan has backends, at most.
+pub const SLOTS: usize = BACKENDS;
 
 /// Who has which slot. Made by the engine's thread for each plan, from that for the plan before.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -175,10 +174,11 @@ mod tests {
     #[test]
     fn more_backends_than_slots_are_refused() {
         let all: Vec<u16> = (0..512).collect();
-        let error = Slots::default().renew(&services(&[&all, &all, &[1]])).unwrap_err();
-        assert_eq!(
-            error.to_string(),
-            "1025 backends in all services together: an engine has at most 1024"
-        );
+        let mut services = services(&[&all, &all]);
+        let full = Slots::default().renew(&services).unwrap();
+        assert_eq!(full.iter().count(), SLOTS);
+        services.push(ServicePlan { name: "c".into(), ..services[0].clone() });
+        let error = full.renew(&services).unwrap_err().to_string();
+        assert_eq!(error, "1536 backends in all services together: an engine has at most 1024");
     }
 }
