@@ -131,7 +131,7 @@ impl Splice {
     }
 
     /// The last word of a flow that never reached a backend.
-    pub(super) fn given_up(then: Then) -> Option<Event> {
+    fn given_up(then: Then) -> Option<Event> {
         match then {
             Then::Abort(end) | Then::End(end) => Some(Event::Ended(end)),
             Then::Stay | Then::Moved | Then::Opened | Then::NextTry(_) | Then::SynAgain => None,
@@ -142,16 +142,19 @@ impl Splice {
     pub(super) fn answered(&mut self, seg: &Segment, cx: &SpliceContext<'_>) -> Step {
         match client::answer(seg, self.backend_iss()) {
             Answer::Accepted(learned) => self.accepted(seg, &learned, cx),
-            Answer::Refused => {
-                let then = self.try_ended(TryEnd::Refused, cx);
-                Step { passage: Passage::Deliver, then, event: Self::given_up(then) }
-            }
+            Answer::Refused => self.refused(cx),
             Answer::Stale(reset) if seg.flags.has(Flags::SYN) => {
                 Step::stay(Passage::Answer(reset)) // of an earlier try: RFC 9293 §3.10.7.3
             }
             Answer::Stale(reset) => self.is_stale(reset, cx),
             Answer::Drop(reason) => Step::drop(reason),
         }
+    }
+
+    /// The present backend does not want the flow.
+    pub(super) fn refused(&self, cx: &SpliceContext<'_>) -> Step {
+        let then = self.try_ended(TryEnd::Refused, cx);
+        Step { passage: Passage::Deliver, then, event: Self::given_up(then) }
     }
 
     /// The backend is still in TIME_WAIT of an earlier connection: our RST ends that, and the SYN goes again.

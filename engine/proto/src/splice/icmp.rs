@@ -7,7 +7,7 @@ use zerocopy::network_endian::U16;
 use super::rewrite::Ops;
 use super::state::{Phase, Splice};
 use super::translate::Outward;
-use super::{Half, SpliceContext, Then, TryEnd};
+use super::{Half, SpliceContext, Step};
 use crate::cause::Reason;
 use crate::tcp::TIMESTAMPS_LEN;
 use crate::wire::checksum::Sum;
@@ -18,8 +18,8 @@ use crate::wire::{Addr, IcmpError, IcmpErrorKind, SeqNum, ethernet, icmp, ip, ip
 pub enum Complaint {
     /// [`write_complaint`] tells the other half so.
     Pass(Quoted),
-    /// It ended a try: as for a segment that did.
-    Ended(Then),
+    /// It ended a try, as a RST would have.
+    Ended(Step),
     /// Dropped.
     Drop(Reason),
 }
@@ -92,7 +92,7 @@ impl Splice {
     ) -> Complaint {
         let is_ours = half == Half::Backend && error.seq == self.backend_iss();
         if is_ours && matches!(kind, IcmpErrorKind::Unreachable { .. }) {
-            Complaint::Ended(self.try_ended(TryEnd::Refused, cx))
+            Complaint::Ended(self.refused(cx))
         } else {
             Complaint::Drop(Reason::IcmpUnbelievable)
         }
@@ -217,9 +217,10 @@ fn put(mut room: &mut [u8], pieces: &[&[u8]]) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use super::super::tests::{Fixture, backend, choice, client, full, opened};
+    use super::super::{Passage, Then, TryEnd};
     use super::*;
     use crate::testing::{CLIENT_MAC, OUR_MAC, addr, port, read_icmp};
-    use crate::verdict::End;
+    use crate::verdict::{End, Event};
     use crate::wire::{Flags, Link, Parsed, RxChecksums, Tuple, parse};
 
     const TOO_BIG: IcmpErrorKind = IcmpErrorKind::TooBig { mtu: 1400 };
@@ -268,7 +269,9 @@ mod tests {
         let mut splice = Splice::open(&super::super::tests::tcb(), &choice(), &cx);
         let seq = choice().iss;
         let gone = error(seq, IcmpErrorKind::Unreachable { code: 1 });
-        let next = Complaint::Ended(Then::NextTry(TryEnd::Refused));
+        let refused =
+            |then, event| Complaint::Ended(Step { passage: Passage::Deliver, then, event });
+        let next = refused(Then::NextTry(TryEnd::Refused), None);
         assert_eq!(splice.complaint(Half::Backend, &gone, true, &cx), next);
         for unbelievable in [error(seq.add(1), gone.kind), error(seq, TOO_BIG)] {
             let dropped = Complaint::Drop(Reason::IcmpUnbelievable);
@@ -276,7 +279,8 @@ mod tests {
         }
         splice.retry(&choice(), &cx);
         splice.retry(&choice(), &cx);
-        let last = Complaint::Ended(Then::Abort(End::BackendRefused));
+        let end = End::BackendRefused;
+        let last = refused(Then::Abort(end), Some(Event::Ended(end)));
         assert_eq!(splice.complaint(Half::Backend, &gone, true, &cx), last);
     }
 

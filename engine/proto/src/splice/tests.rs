@@ -1,5 +1,6 @@
 //! Flows from their first SYN to their end, step by step; what single rules ask is below.
 
+mod anything;
 mod connect;
 mod numbers;
 mod table;

@@ -27,6 +27,7 @@ pub struct Outward {
 /// Rewrites the frame that `seg` was parsed from and that begins `room`, which is the whole writable room.
 /// Returns the new length; padding is cut off. With `whole`, the TCP checksum is made from all bytes: what is
 /// in the frame may then be unfinished, as in frames of virtual devices that are good but never had one.
+/// Otherwise the payload is not looked at, and may continue in another buffer where headers keep their length.
 ///
 /// # Errors
 /// [`Reason::TtlExpired`], the frame still as it was; [`Reason::NoBuffer`] where there is no room, the frame
@@ -40,40 +41,106 @@ pub fn translate(
     whole: bool,
 ) -> Result<usize, Reason> {
     let tagged = matches!(room, [_, _, _, _, _, _, _, _, _, _, _, _, 0x81, 0x00, ..]);
+    let is_v4 = out.tuple.local.is_v4();
     let same_len = tagged == (out.link.vlan != 0)
-        && seg.tuple.local.is_v4() == out.tuple.local.is_v4()
+        && seg.tuple.local.is_v4() == is_v4
         && !rewrite.ops.has(Ops::INSERT_STAMP);
     if !same_len {
         return rebuild::in_place(room, seg, out, rewrite);
     }
-    let envelope = ethernet::len(out.link.vlan);
+    let envelope = if tagged { 18 } else { 14 };
     let ip_len = usize::from(seg.payload_offset)
         .wrapping_sub(usize::from(seg.header_len))
         .wrapping_sub(envelope);
-    let end = usize::from(seg.payload_offset).wrapping_add(usize::from(seg.payload_len));
-    let frame = room.get_mut(..end).ok_or(Reason::NoBuffer)?;
-    let (head, packet) = frame.split_at_mut_checked(envelope).ok_or(Reason::NoBuffer)?;
+    let headers = room.get_mut(..usize::from(seg.payload_offset)).ok_or(Reason::NoBuffer)?;
+    let (head, packet) = headers.split_at_mut_checked(envelope).ok_or(Reason::NoBuffer)?;
     let (ip, segment) = packet.split_at_mut_checked(ip_len).ok_or(Reason::NoBuffer)?;
-
-    let addresses = sum_of_ends(&out.tuple).without(sum_of_ends(&seg.tuple));
-    let is_v4 = out.tuple.local.is_v4();
     let no_ecn = rewrite.ops.has(Ops::CLEAR_ECN);
-    if is_v4 {
+    let (addresses, ethertype) = if is_v4 {
+        let addresses = Delta::of_v4(&seg.tuple, &out.tuple);
         rewrite_v4(ip, out, addresses, no_ecn)?;
+        (addresses, ethernet::IPV4)
     } else {
         rewrite_v6(ip, out, no_ecn)?;
-    }
-    let ethertype = if is_v4 { ethernet::IPV4 } else { ethernet::IPV6 };
+        (Delta::of_v6(&seg.tuple, &out.tuple), ethernet::IPV6)
+    };
     let _ = ethernet::write(head, &out.link, ethertype).map_err(|_| Reason::NoBuffer)?;
     rewrite_tcp(segment, seg, out, rewrite, addresses)?;
+    let end = usize::from(seg.payload_offset).wrapping_add(usize::from(seg.payload_len));
     if whole {
+        let segment = room.get_mut(envelope.wrapping_add(ip_len)..end).ok_or(Reason::NoBuffer)?;
         finish(segment, &out.tuple)?;
     }
     Ok(end)
 }
 
-fn sum_of_ends(tuple: &Tuple) -> Sum {
-    Sum::ZERO.addr(&tuple.remote).addr(&tuple.local)
+/// By how much a sum changes: new values, and the complements of old ones (RFC 1624 §3, equation 3). Values of
+/// 32 bits are added up in 64, so that no carry is lost in the few that a segment has.
+#[derive(Clone, Copy)]
+struct Delta(u64);
+
+impl Delta {
+    const NONE: Self = Self(0);
+
+    #[inline(always)]
+    const fn word(self, old: u16, new: u16) -> Self {
+        Self(self.0.wrapping_add(new as u64).wrapping_add(!old as u64))
+    }
+
+    #[inline(always)]
+    const fn dword(self, old: u32, new: u32) -> Self {
+        Self(self.0.wrapping_add(new as u64).wrapping_add(!old as u64))
+    }
+
+    /// For bytes as they lie in memory, at even offsets.
+    #[inline(always)]
+    const fn bytes(self, old: [u8; 4], new: [u8; 4]) -> Self {
+        self.dword(u32::from_ne_bytes(old), u32::from_ne_bytes(new))
+    }
+
+    /// The sum of bytes as that of values (RFC 1071 §2(B)).
+    #[inline(always)]
+    const fn swapped(self) -> Self {
+        Self(u16::from_be(self.folded()) as u64)
+    }
+
+    #[inline(always)]
+    const fn folded(self) -> u16 {
+        let sum = (self.0.wrapping_add(self.0.rotate_left(32)) >> 32) as u32;
+        (sum.wrapping_add(sum.rotate_left(16)) >> 16) as u16
+    }
+
+    #[inline(always)]
+    const fn and(self, other: Self) -> Self {
+        Self(self.0.wrapping_add(other.0))
+    }
+
+    /// The checksum of what changed so.
+    #[inline(always)]
+    const fn applied_to(self, checksum: U16) -> U16 {
+        let sum = Self(self.0.wrapping_add(!checksum.get() as u64)).folded();
+        U16::new(!sum)
+    }
+
+    /// The change of both addresses.
+    #[inline(always)]
+    const fn of_v4(old: &Tuple, new: &Tuple) -> Self {
+        let ([.., a, b, c, d], [.., e, f, g, h]) = (old.remote.0, old.local.0);
+        let ([.., i, j, k, l], [.., m, n, o, p]) = (new.local.0, new.remote.0);
+        let source = Self::NONE.bytes([a, b, c, d], [i, j, k, l]);
+        source.bytes([e, f, g, h], [m, n, o, p]).swapped()
+    }
+
+    #[inline]
+    fn of_v6(old: &Tuple, new: &Tuple) -> Self {
+        let mut delta = Self::NONE;
+        for (old, new) in [(&old.remote, &new.local), (&old.local, &new.remote)] {
+            let ([a, b, c, d], []) = old.0.as_chunks::<4>() else { continue };
+            let ([e, f, g, h], []) = new.0.as_chunks::<4>() else { continue };
+            delta = delta.bytes(*a, *e).bytes(*b, *f).bytes(*c, *g).bytes(*d, *h);
+        }
+        delta.swapped()
+    }
 }
 
 /// The time to live behind us.
@@ -88,23 +155,19 @@ pub(super) const ECN_BITS: u8 = 0b11;
 fn rewrite_v4(
     packet: &mut [u8],
     out: &Outward,
-    addresses: Sum,
+    addresses: Delta,
     no_ecn: bool,
 ) -> Result<(), Reason> {
     let (header, _) = ipv4::Header::mut_from_prefix(packet).map_err(|_| Reason::NoBuffer)?;
-    let (Some(source), Some(destination)) = (out.tuple.local.as_v4(), out.tuple.remote.as_v4())
-    else {
-        return Err(Reason::NoBuffer);
-    };
     let ttl = hop(header.ttl, out.hops)?;
     let tos = if no_ecn { header.tos & !ECN_BITS } else { header.tos };
-    let word = |high, low| Sum::ZERO.word(u16::from_be_bytes([high, low]));
-    let changed = addresses.and(word(ttl, tos)).without(word(header.ttl, header.tos));
+    let word = |high, low| u16::from_be_bytes([high, low]);
+    let changed = addresses.word(word(header.ttl, header.tos), word(ttl, tos));
     header.checksum = changed.applied_to(header.checksum);
     header.ttl = ttl;
     header.tos = tos;
-    header.source = source;
-    header.destination = destination;
+    let ([.., a, b, c, d], [.., e, f, g, h]) = (out.tuple.local.0, out.tuple.remote.0);
+    (header.source, header.destination) = ([a, b, c, d], [e, f, g, h]);
     Ok(())
 }
 
@@ -127,61 +190,66 @@ fn rewrite_tcp(
     seg: &Segment,
     out: &Outward,
     rewrite: &Rewrite,
-    addresses: Sum,
+    addresses: Delta,
 ) -> Result<(), Reason> {
     let (header, rest) = tcp::Header::mut_from_prefix(segment).map_err(|_| Reason::NoBuffer)?;
     let flags = seg.flags.0 & !rewrite.clear;
-    let has_ack = Flags(flags).has(Flags::ACK);
-    let ack = if has_ack { rewrite.ack } else { SeqNum(0) };
-    // From values: what is read back just after it was written piece by piece waits for it.
-    let old = numbers(&seg.tuple, (seg.seq, SeqNum(header.ack.get())), seg.window, seg.flags.0);
-    let new = numbers(&out.tuple, (rewrite.seq, ack), rewrite.window, flags);
+    let ack = if Flags(flags).has(Flags::ACK) { rewrite.ack.0 } else { 0 };
     let options_len = usize::from(seg.header_len).wrapping_sub(size_of::<tcp::Header>());
     let options = rest.get_mut(..options_len).ok_or(Reason::NoBuffer)?;
-    let changed = addresses.and(new.without(old)).and(rewrite_options(options, seg, rewrite));
+    let (old_ports, new_ports) = (
+        ports(seg.tuple.remote_port, seg.tuple.local_port),
+        ports(out.tuple.local_port, out.tuple.remote_port),
+    );
+    // From values: what is read back just after it was written piece by piece waits for it.
+    let changed = addresses
+        .and(rewrite_options(options, seg, rewrite))
+        .dword(old_ports, new_ports)
+        .dword(seg.seq.0, rewrite.seq.0)
+        .dword(header.ack.get(), ack)
+        .word(u16::from(seg.flags.0), u16::from(flags))
+        .word(seg.window, rewrite.window);
     header.source = out.tuple.local_port.into();
     header.destination = out.tuple.remote_port.into();
     header.seq = rewrite.seq.0.into();
-    header.ack = ack.0.into();
+    header.ack = ack.into();
     header.flags = flags;
     header.window = rewrite.window.into();
     header.checksum = changed.applied_to(header.checksum);
     Ok(())
 }
 
-/// The sum of the fields that a rewrite changes.
-#[inline]
-const fn numbers(tuple: &Tuple, (seq, ack): (SeqNum, SeqNum), window: u16, flags: u8) -> Sum {
-    Sum::ZERO
-        .word(tuple.remote_port)
-        .word(tuple.local_port)
-        .dword(seq.0)
-        .dword(ack.0)
-        .word(window)
-        .word(flags as u16)
+#[inline(always)]
+const fn ports(source: u16, destination: u16) -> u32 {
+    (source as u32) << 16 | destination as u32
 }
 
 /// Rewrites the options and returns by how much their sum changed. The one layout that nearly all segments
 /// have is recognised whole.
 #[inline]
-fn rewrite_options(options: &mut [u8], seg: &Segment, rewrite: &Rewrite) -> Sum {
-    match (options, seg.options.timestamps) {
-        ([], _) => Sum::ZERO,
-        ([1, 1, 8, 10, stamps @ ..], Some(ts))
-            if stamps.len() == 8 && rewrite.ops.has(Ops::STAMP) =>
-        {
-            let (val, ecr) = (rewrite.ts_val, rewrite.ts_ecr);
-            if let [a, b, c, d, e, f, g, h] = stamps {
-                ([*a, *b, *c, *d], [*e, *f, *g, *h]) = (val.to_be_bytes(), ecr.to_be_bytes());
-            }
-            Sum::ZERO.dword(val).dword(ecr).without(Sum::ZERO.dword(ts.val).dword(ts.ecr))
-        }
-        (options, _) => {
-            let before = Sum::ZERO.bytes(options);
-            walk_options(options, rewrite);
-            Sum::ZERO.bytes(options).without(before)
-        }
+fn rewrite_options(options: &mut [u8], seg: &Segment, rewrite: &Rewrite) -> Delta {
+    const ALIGNED: [u8; 4] = [NOP, NOP, TIMESTAMPS, 10];
+    if options.is_empty() {
+        return Delta::NONE;
     }
+    if let Ok([a, b, c, d, stamps @ ..]) = <&mut [u8; 12]>::try_from(&mut *options)
+        && [*a, *b, *c, *d] == ALIGNED
+        && let Some(old) = seg.options.timestamps
+        && rewrite.ops.has(Ops::STAMP)
+    {
+        let new = u64::from(rewrite.ts_val) << 32 | u64::from(rewrite.ts_ecr);
+        *stamps = new.to_be_bytes();
+        return Delta::NONE.dword(old.val, rewrite.ts_val).dword(old.ecr, rewrite.ts_ecr);
+    }
+    rewrite_odd_options(options, rewrite)
+}
+
+/// Any layout; its loops would take the registers from those above.
+#[inline(never)]
+fn rewrite_odd_options(options: &mut [u8], rewrite: &Rewrite) -> Delta {
+    let before = Sum::ZERO.bytes(options).partial();
+    walk_options(options, rewrite);
+    Delta::NONE.word(before.get(), Sum::ZERO.bytes(options).partial().get())
 }
 
 const END: u8 = 0;
@@ -190,7 +258,6 @@ const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
 
 /// Rewrites option by option; the parser has seen that none runs out of the header.
-#[inline(never)]
 fn walk_options(mut options: &mut [u8], rewrite: &Rewrite) {
     loop {
         options = match options {
@@ -250,6 +317,7 @@ pub(super) fn moved((left, right): (u32, u32), rewrite: &Rewrite) -> (SeqNum, Se
 }
 
 /// Makes the TCP checksum from all bytes.
+#[inline(never)]
 pub(super) fn finish(segment: &mut [u8], tuple: &Tuple) -> Result<(), Reason> {
     let len = u16::try_from(segment.len()).map_err(|_| Reason::NoBuffer)?;
     let (header, _) = tcp::Header::mut_from_prefix(segment).map_err(|_| Reason::NoBuffer)?;

@@ -138,19 +138,6 @@ impl Sum {
         self.qword(other.0)
     }
 
-    /// This sum without another one.
-    #[must_use]
-    pub const fn without(self, other: Self) -> Self {
-        self.qword(!other.0)
-    }
-
-    /// The checksum `old` after what it covers changed by this sum (RFC 1624 §3, equation 3).
-    #[must_use]
-    #[inline]
-    pub const fn applied_to(self, old: U16) -> U16 {
-        self.qword(!u16::from_ne_bytes(old.to_bytes()) as u64 & 0xffff).checksum()
-    }
-
     /// This sum and that of `numbers`. Two bytes more or less of shift do not change a sum modulo 2¹⁶ − 1, so
     /// one swap of the whole brings each into wire order.
     #[must_use]
