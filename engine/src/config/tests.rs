@@ -345,7 +345,7 @@ fn backends_are_counted() {
     assert!(with(&[0..512, 0..508]).is_ok());
     for (more, what) in [
         (&[0..512, 0..509][..], "1025 backends in all services together"),
-        (&[0..513], "`service.backends`: 513 backends"),
+        (std::slice::from_ref(&(0..513)), "`service.backends`: 513 backends"),
     ] {
         let error = with(more).unwrap_err();
         assert!(error.count() == 1 && error.to_string().contains(what), "{error}");
