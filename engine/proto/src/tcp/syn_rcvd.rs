@@ -26,12 +26,12 @@ impl Tcb {
         if seg.flags.has(Flags::RST) {
             return self.half_open_reset(seg, cx);
         }
-        if self.lacks_timestamp(seg) {
-            return drop(Reason::TimestampMissing);
-        }
         if seg.flags.has(Flags::SYN) {
             // A passive open returns to LISTEN; the client's next SYN finds no flow.
             return half_open_end(End::Replaced);
+        }
+        if self.lacks_timestamp(seg) {
+            return drop(Reason::TimestampMissing);
         }
         if !seg.flags.has(Flags::ACK) {
             return drop(Reason::BadFlags);

@@ -280,6 +280,10 @@ fn another_syn_ends_a_half_open_flow_only_in_its_window() {
     for inside in [talk.tcb.rcv_nxt, talk.tcb.rcv_nxt.add(60_000)] {
         assert_eq!(decide(inside).change, Change::End(End::Replaced));
     }
+    let (stamped, _) = Talk::half_open(&fixture, &Segment { options: linux(), ..syn() });
+    let bare = Segment { seq: stamped.tcb.rcv_nxt, ..syn() };
+    let decision = super::decide(&stamped.tcb, &bare, &fixture.at(1));
+    assert_eq!(decision.change, Change::End(End::Replaced), "another SYN may offer other options");
     for outside in [syn().seq.sub(1), syn().seq.add(70_000), syn().seq.add(1 << 31)] {
         let decision = decide(outside);
         assert!(matches!(decision.verdict, Verdict::Answer(reply) if reply.flags == Flags::ACK));
