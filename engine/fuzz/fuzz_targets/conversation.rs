@@ -140,6 +140,7 @@ impl Client {
                     .then_some(Timestamps { val: u32::from(step[5]), ecr: self.ts }),
             },
             ce: options & 16 != 0,
+            header_len: 20,
             payload_offset: 54,
             payload_len: u16::from(step[5]) * 5,
         }
