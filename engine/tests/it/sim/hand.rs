@@ -47,16 +47,13 @@ impl Hand {
         let now = ((world.now / MILLI) as u32).wrapping_add(self.clock);
         let time = Opt::Time(now, self.recent);
         Packet {
-            src_mac: self.ends.mac,
-            dst_mac: self.ends.server_mac,
-            src: self.ends.local,
-            dst: self.ends.remote,
             seq: self.seq,
             ack: if flags & ACK != 0 { self.ack } else { 0 },
             flags,
             window: self.window,
             options: if self.timestamps { vec![time] } else { Vec::new() },
             payload: payload.to_vec(),
+            ..self.ends.packet()
         }
     }
 

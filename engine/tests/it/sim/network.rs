@@ -3,6 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use super::frame;
 use super::plan::MILLI;
 use super::rng::Rng;
 
@@ -15,6 +16,8 @@ pub(crate) struct Weather {
     pub(crate) reorder: u32,
     /// One byte changed, or the end cut off.
     pub(crate) corrupt: u32,
+    /// Marked as having met congestion, if it says that it can be (RFC 3168 §5).
+    pub(crate) mark: u32,
     /// One way, in microseconds; and what chance adds.
     pub(crate) delay: u64,
     pub(crate) jitter: u64,
@@ -23,13 +26,14 @@ pub(crate) struct Weather {
 impl Weather {
     /// Nothing happens, and frames arrive in order.
     pub(crate) const CLEAR: Self =
-        Self { loss: 0, duplicate: 0, reorder: 0, corrupt: 0, delay: 100, jitter: 0 };
+        Self { loss: 0, duplicate: 0, reorder: 0, corrupt: 0, mark: 0, delay: 100, jitter: 0 };
     /// A bad day on the Internet.
     pub(crate) const RAIN: Self = Self {
         loss: 20,
         duplicate: 10,
         reorder: 50,
         corrupt: 10,
+        mark: 0,
         delay: 10 * MILLI,
         jitter: 2 * MILLI,
     };
@@ -39,6 +43,7 @@ impl Weather {
         duplicate: 80,
         reorder: 150,
         corrupt: 50,
+        mark: 0,
         delay: 20 * MILLI,
         jitter: 30 * MILLI,
     };
@@ -103,6 +108,9 @@ impl Network {
         let copies = if self.rng.chance(weather.duplicate) { 2 } else { 1 };
         for _ in 0..copies {
             let mut copy = frame.clone();
+            if weather.mark > 0 && self.rng.chance(weather.mark) {
+                frame::mark(&mut copy);
+            }
             if self.rng.chance(weather.corrupt) {
                 self.corrupt(&mut copy);
             }
@@ -132,7 +140,11 @@ impl Network {
             let keep = 1 + self.rng.below(frame.len() as u64 - 1);
             return frame.truncate(keep as usize);
         }
-        let at = 14 + self.rng.below(frame.len() as u64 - 14) as usize;
+        let mut at = 14 + self.rng.below(frame.len() as u64 - 14) as usize;
+        // No sum guards IPv6's traffic class, flow label and hop limit: an address is spoilt instead.
+        if frame[12..14] == [0x86, 0xdd] && matches!(at, 14..18 | 21) {
+            at = 22;
+        }
         frame[at] ^= 1 + self.rng.below(255) as u8;
     }
 }

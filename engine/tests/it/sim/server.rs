@@ -104,16 +104,10 @@ impl Conn {
         let smallest = if syn.src.is_ipv6() { 1220 } else { 536 };
         Self {
             template: Packet {
-                src_mac: syn.dst_mac,
-                dst_mac: syn.src_mac,
-                src: syn.dst,
-                dst: syn.src,
                 seq: syn.seq.wrapping_mul(2_654_435_761) ^ 0x5a5a_0000,
-                ack: 0,
                 flags: ACK,
                 window: 8000,
-                options: Vec::new(),
-                payload: Vec::new(),
+                ..Packet::between(syn.dst_mac, syn.src_mac, syn.dst, syn.src)
             },
             irs: syn.seq,
             mss: usize::from(syn.mss().unwrap_or(smallest)),

@@ -191,18 +191,7 @@ impl<S: Server> World<S> {
             return;
         }
         let ends = self.clients[index].ends;
-        let reset = Packet {
-            src_mac: ends.mac,
-            dst_mac: ends.server_mac,
-            src: ends.local,
-            dst: ends.remote,
-            seq: packet.ack,
-            ack: 0,
-            flags: RST,
-            window: 0,
-            options: Vec::new(),
-            payload: Vec::new(),
-        };
+        let reset = Packet { seq: packet.ack, flags: RST, ..ends.packet() };
         self.network.send(self.now, true, reset.write());
     }
 

@@ -44,6 +44,13 @@ pub(crate) struct Ends {
     pub(crate) remote: SocketAddr,
 }
 
+impl Ends {
+    /// From here to there, with nothing in it.
+    pub(crate) const fn packet(&self) -> Packet {
+        Packet::between(self.mac, self.server_mac, self.local, self.remote)
+    }
+}
+
 /// One connection, seen by the one who opened it.
 pub(crate) struct Client {
     pub(crate) plan: Plan,

@@ -79,16 +79,13 @@ impl Client {
     ) {
         let ack = self.irs.map_or(0, |irs| irs.wrapping_add(self.next as u32));
         self.out.push(Packet {
-            src_mac: self.ends.mac,
-            dst_mac: self.ends.server_mac,
-            src: self.ends.local,
-            dst: self.ends.remote,
             seq: self.iss.wrapping_add(at as u32),
             ack,
             flags,
             window,
             options,
             payload,
+            ..self.ends.packet()
         });
     }
 
