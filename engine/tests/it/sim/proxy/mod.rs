@@ -1,0 +1,9 @@
+//! Two kernels with a middle between them: clients on one side, backends on the other, each side with its
+//! own network and weather. The middle is a cable, which holds kernels and networks to account, or the
+//! engine.
+
+mod cable;
+mod direct;
+mod host;
+mod judge;
+mod world;

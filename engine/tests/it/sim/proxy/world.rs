@@ -1,0 +1,232 @@
+//! A run: machines, a network on each side, and the middle, under one clock.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use super::super::client::Ends;
+use super::super::frame::{self, Packet};
+use super::super::network::{Happening, Network, Weather};
+use super::super::peer::{Habits, Peer, Script};
+use super::super::plan::SECOND;
+use super::super::rng::Rng;
+use super::cable::Middle;
+use super::host::Host;
+
+/// Frames that arrive within so many microseconds come in one burst.
+const GRAIN: u64 = 30;
+/// Lines of a story that is told.
+const STORY: usize = 60;
+/// Lines that are kept of all.
+const KEPT: usize = 300_000;
+
+/// A connection that a machine is going to open.
+#[derive(Clone, Copy)]
+struct Planned {
+    host: usize,
+    ends: Ends,
+    habits: Habits,
+    script: Script,
+}
+
+/// What a machine sent (true) or was given.
+struct Line {
+    at: u64,
+    host: usize,
+    sent: bool,
+    packet: Packet,
+    len: usize,
+}
+
+/// The world.
+pub(crate) struct World<M> {
+    pub(crate) now: u64,
+    pub(crate) middle: M,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) networks: Vec<Network>,
+    pub(crate) seed: u64,
+    /// When a connection is due: at most once.
+    agenda: BTreeSet<(u64, usize, usize)>,
+    scheduled: HashMap<(usize, usize), u64>,
+    planned: BTreeMap<(u64, usize), Planned>,
+    plans: usize,
+    story: VecDeque<Line>,
+}
+
+impl<M: Middle> World<M> {
+    /// A world with a network at each port of the middle.
+    pub(crate) fn new(seed: u64, weather: &[Weather], middle: M, hosts: Vec<Host>) -> Self {
+        let mut rng = Rng::new(seed);
+        let networks = weather.iter().map(|&weather| Network::new(weather, Rng::new(rng.next())));
+        Self {
+            now: SECOND,
+            middle,
+            hosts,
+            networks: networks.collect(),
+            seed,
+            agenda: BTreeSet::new(),
+            scheduled: HashMap::new(),
+            planned: BTreeMap::new(),
+            plans: 0,
+            story: VecDeque::new(),
+        }
+    }
+
+    /// A machine opens a connection at `at`.
+    pub(crate) fn plan(
+        &mut self,
+        at: u64,
+        host: usize,
+        ends: Ends,
+        habits: Habits,
+        script: Script,
+    ) {
+        self.plans += 1;
+        self.planned.insert((at, self.plans), Planned { host, ends, habits, script });
+    }
+
+    /// Runs until every connection is over but for TIME_WAIT, or until `limit` more time has passed.
+    pub(crate) fn run(&mut self, limit: u64) {
+        let end = self.now + limit;
+        while !self.is_done() && self.next_time().is_some_and(|at| at <= end) {
+            self.step();
+        }
+    }
+
+    /// Lets so much time pass.
+    pub(crate) fn pass(&mut self, time: u64) {
+        let end = self.now + time;
+        while self.next_time().is_some_and(|at| at <= end) {
+            self.step();
+        }
+        self.now = end;
+    }
+
+    fn is_done(&self) -> bool {
+        self.planned.is_empty()
+            && self.hosts.iter().all(|host| host.peers.iter().all(Peer::is_done))
+    }
+
+    fn next_time(&self) -> Option<u64> {
+        let frames = self.networks.iter().filter_map(Network::next_time);
+        let timer = self.agenda.first().map(|(at, ..)| *at);
+        let start = self.planned.first_key_value().map(|((at, _), _)| *at);
+        frames.chain(timer).chain(start).min()
+    }
+
+    fn step(&mut self) {
+        let Some(at) = self.next_time() else { return };
+        self.now = self.now.max(at);
+        if let Some(entry) = self.planned.first_entry().filter(|entry| entry.key().0 == at) {
+            let plan = entry.remove();
+            return self.open(plan);
+        }
+        if let Some(&entry) = self.agenda.first().filter(|(due, ..)| *due == at) {
+            self.agenda.remove(&entry);
+            let (_, host, peer) = entry;
+            self.hosts[host].peers[peer].tick(self.now);
+            return self.flush(host, peer);
+        }
+        let next = self.networks.iter().position(|network| network.next_time() == Some(at));
+        let Some(port) = next else { return };
+        match self.networks[port].next() {
+            Some((_, Happening::ToServer(frame))) => self.burst(port, frame),
+            Some((_, Happening::ToClient(frame))) => self.deliver(port, &frame),
+            _ => {}
+        }
+    }
+
+    fn open(&mut self, plan: Planned) {
+        let peer = self.hosts[plan.host].open(self.now, plan.ends, plan.habits, plan.script);
+        self.flush(plan.host, peer);
+    }
+
+    /// Collects what comes at nearly the same time, and gives it to the middle.
+    fn burst(&mut self, port: usize, frame: Vec<u8>) {
+        let mut burst = vec![(port, frame)];
+        self.now += GRAIN;
+        for (port, network) in self.networks.iter_mut().enumerate() {
+            while let Some(frame) = network.next_to_server(self.now) {
+                burst.push((port, frame));
+            }
+        }
+        self.turn(burst);
+    }
+
+    fn turn(&mut self, burst: Vec<(usize, Vec<u8>)>) {
+        for (port, frame) in self.middle.turn(self.now, burst) {
+            self.networks[port].send(self.now, false, frame);
+        }
+    }
+
+    fn deliver(&mut self, port: usize, bytes: &[u8]) {
+        let Ok(packet) = frame::read(bytes) else { return };
+        for host in 0..self.hosts.len() {
+            if self.hosts[host].port != port || self.hosts[host].mac != packet.dst_mac {
+                continue;
+            }
+            self.tell(host, false, &packet);
+            let (peer, answer) = self.hosts[host].take(self.now, &packet);
+            if let Some(answer) = answer {
+                self.send(host, &answer);
+            }
+            if let Some(peer) = peer {
+                self.flush(host, peer);
+            }
+        }
+    }
+
+    /// Sends what a connection has to say, and notes when it is due again.
+    fn flush(&mut self, host: usize, peer: usize) {
+        for packet in std::mem::take(&mut self.hosts[host].peers[peer].out) {
+            self.send(host, &packet);
+        }
+        if let Some(before) = self.scheduled.remove(&(host, peer)) {
+            self.agenda.remove(&(before, host, peer));
+        }
+        if let Some(due) = self.hosts[host].peers[peer].deadline() {
+            assert!(due > self.now, "seed {}: a timer that nobody stops", self.seed);
+            self.scheduled.insert((host, peer), due);
+            self.agenda.insert((due, host, peer));
+        }
+    }
+
+    fn send(&mut self, host: usize, packet: &Packet) {
+        self.tell(host, true, packet);
+        let port = self.hosts[host].port;
+        self.networks[port].send(self.now, true, packet.write());
+    }
+
+    fn tell(&mut self, host: usize, sent: bool, packet: &Packet) {
+        let len = packet.payload.len();
+        let packet = Packet { payload: Vec::new(), options: packet.options.clone(), ..*packet };
+        self.story.push_back(Line { at: self.now, host, sent, packet, len });
+        if self.story.len() > KEPT {
+            self.story.pop_front();
+        }
+    }
+
+    /// The last packets of some connections, as their machines saw them.
+    pub(crate) fn story(&self, of: &[(usize, usize)]) -> String {
+        let ends: Vec<_> =
+            of.iter().map(|&(host, peer)| (host, self.hosts[host].peers[peer].ends)).collect();
+        let told = |line: &&Line| {
+            ends.iter().any(|(host, ends)| {
+                let (local, remote) = if line.sent {
+                    (line.packet.src, line.packet.dst)
+                } else {
+                    (line.packet.dst, line.packet.src)
+                };
+                line.host == *host && (local, remote) == (ends.local, ends.remote)
+            })
+        };
+        let lines: Vec<_> = self.story.iter().filter(told).map(Line::text).collect();
+        lines[lines.len().saturating_sub(STORY)..].join("\n")
+    }
+}
+
+impl Line {
+    fn text(&self) -> String {
+        let way = if self.sent { "sent" } else { "got " };
+        let what = self.packet.describe(self.len);
+        format!("{:>12.6} host {} {way} {what}", self.at as f64 / 1e6, self.host)
+    }
+}
