@@ -72,15 +72,12 @@ fn read_kind(section: &Section<'_>, word: &At<Word>, dir: &Path) -> Option<Kind>
         Word::Proxy => Some(Kind::Proxy(proxy::read(section))),
         Word::Ring => {
             later::ring(section);
-            not_yet(section, word, "ring");
+            let what = "services of kind `ring` are not in this version";
+            let right = "this version has `kind = \"proxy\"` and `kind = \"respond\"`";
+            section.problems().add(word, what, right);
             None
         }
     }
-}
-
-fn not_yet(section: &Section<'_>, word: &At<Word>, name: &str) {
-    let what = format!("services of kind `{name}` are not in this version");
-    section.problems().add(word, what, "this version has `kind = \"respond\"`");
 }
 
 /// The bytes of `response` or of the file that `response_file` names.
