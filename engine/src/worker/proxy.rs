@@ -19,7 +19,7 @@ use usher_proto::verdict::{Change, End, Event, Reason, Verdict};
 use usher_proto::wire::{Checked, Link, Mac, Parsed, Reply, RxChecksums, Segment, Tuple, parse};
 
 use super::commit::source_of;
-use super::egress::redirect;
+use super::egress::{end, redirect};
 use super::front::Front;
 use super::held::{Held, PER_FLOW};
 use super::turn::Turn;
@@ -156,7 +156,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         let whole = frame.rx_checksums().l4 == Checked::Unfinished;
         match translate(frame.room(), seg, &out, rewrite, whole) {
             Ok(len) => {
-                frame.set_len(len);
+                end(&mut frame, len);
                 Ok(self.hand_over(&out, slot, frame))
             }
             Err(reason) => Err((frame, reason)),
@@ -180,7 +180,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
             let Ok(mut piece) = egress.buffer(self.tally) else { return };
             match pieces.write_next(piece.room()) {
                 Some(Ok(len)) => {
-                    piece.set_len(len);
+                    end(&mut piece, len);
                     self.send_generated(&out, slot, piece);
                 }
                 Some(Err(_)) | None => return egress.recycle(piece),

@@ -139,7 +139,11 @@ impl Bench {
 }
 
 fn drain(wire: &mut Wire) -> Vec<TcpRead> {
-    std::iter::from_fn(|| wire.receive(0)).map(|frame| read_tcp(frame.bytes())).collect()
+    let read = |frame: memory::MemoryFrame| {
+        assert!(frame.bytes().len() >= 60, "shorter than Ethernet's least frame");
+        read_tcp(frame.bytes())
+    };
+    std::iter::from_fn(|| wire.receive(0)).map(read).collect()
 }
 
 fn client() -> TcpFrame {
