@@ -34,6 +34,8 @@ const STASH: usize = 64;
 pub(super) struct Directory {
     buckets: Box<[Bucket]>,
     stash: ArrayVec<Stashed, STASH>,
+    /// Entries that live away from home.
+    strays: usize,
     /// Picks whom to move; any sequence will do.
     dice: u32,
 }
@@ -49,13 +51,18 @@ impl Directory {
     /// Room for `capacity` entries.
     pub(super) fn new(capacity: usize) -> Self {
         let buckets = filled(capacity.div_ceil(FILL) + SPARE, Bucket::EMPTY);
-        Self { buckets, stash: ArrayVec::new(), dice: 1 }
+        Self { buckets, stash: ArrayVec::new(), strays: 0, dice: 1 }
     }
 
-    /// Fetches the home bucket's line.
+    /// Fetches the home bucket's line; where so many live away that a look-up probably reads it, the other's,
+    /// too.
     #[inline]
     pub(super) fn prefetch(&self, hash: u64) {
-        prefetch(&self.buckets[self.home(hash)]);
+        let home = self.home(hash);
+        prefetch(&self.buckets[home]);
+        if self.strays > self.buckets.len() / 2 {
+            prefetch(&self.buckets[self.other(home, tag(hash))]);
+        }
     }
 
     /// The first record whose entry resembles `hash` and that `is_it` accepts.
@@ -100,7 +107,7 @@ impl Directory {
             if !self.buckets[other].take(guest) && !self.take_stashed(home, guest) {
                 return false;
             }
-            self.buckets[home].come_back();
+            self.come_back(home);
         }
         self.unstash();
         true
@@ -125,13 +132,25 @@ impl Directory {
         self.stash_away(bucket, entry);
     }
 
+    /// An entry at home in `home` moves out.
+    fn leave(&mut self, home: usize) {
+        self.strays += 1;
+        self.buckets[home].leave();
+    }
+
+    /// An entry at home in `home` comes back, or ends.
+    fn come_back(&mut self, home: usize) {
+        self.strays -= 1;
+        self.buckets[home].come_back();
+    }
+
     /// Moves `entry` in thought from `bucket` to its other bucket, and keeps its home's count.
     fn cross(&mut self, bucket: usize, entry: &mut Entry) -> usize {
         let other = self.other(bucket, entry.tag);
         if entry.guest {
-            self.buckets[other].come_back();
+            self.come_back(other);
         } else {
-            self.buckets[bucket].leave();
+            self.leave(bucket);
         }
         entry.guest = !entry.guest;
         other
@@ -141,7 +160,7 @@ impl Directory {
     fn stash_away(&mut self, bucket: usize, mut entry: Entry) {
         let home = if entry.guest { self.other(bucket, entry.tag) } else { bucket };
         if !entry.guest {
-            self.buckets[home].leave();
+            self.leave(home);
         }
         entry.guest = true;
         self.stash.push(Stashed { home: home as u32, entry });
@@ -159,7 +178,7 @@ impl Directory {
     /// A slot has become free: tries to bring one stashed entry home.
     fn unstash(&mut self) {
         if let Some(Stashed { home, mut entry }) = self.stash.pop() {
-            self.buckets[home as usize].come_back();
+            self.come_back(home as usize);
             entry.guest = false;
             self.place(home as usize, entry);
         }
@@ -227,7 +246,7 @@ mod tests {
             for (index, hash) in model {
                 prop_assert!(directory.remove(hash, index));
             }
-            prop_assert!(directory.stash.is_empty());
+            prop_assert!(directory.stash.is_empty() && directory.strays == 0);
             prop_assert!(directory.buckets.iter().all(|bucket| !bucket.has_away()));
         }
     }

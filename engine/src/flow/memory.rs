@@ -36,14 +36,30 @@ fn advise_huge<T>(room: &mut [T]) {
 /// work costs about three times as much.
 #[inline(always)]
 pub(super) fn prefetch<T>(target: &T) {
+    prefetch_at(std::ptr::from_ref(target).cast());
+}
+
+/// The same for every cache line of `target`.
+#[inline(always)]
+pub(super) fn prefetch_whole<T>(target: &T) {
+    let start = std::ptr::from_ref(target).cast::<u8>();
+    (0..size_of::<T>()).step_by(LINE).for_each(|offset| prefetch_at(start.wrapping_add(offset)));
+    prefetch_at(start.wrapping_add(size_of::<T>().saturating_sub(1)));
+}
+
+/// Bytes of a cache line.
+const LINE: usize = 64;
+
+#[inline(always)]
+fn prefetch_at(address: *const u8) {
     #[cfg(target_arch = "x86_64")]
     {
         use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        // SAFETY: the pointer comes from a reference, and a prefetch reads nothing that a program sees.
-        unsafe { _mm_prefetch::<_MM_HINT_T0>(std::ptr::from_ref(target).cast()) };
+        // SAFETY: a prefetch reads nothing that a program sees and faults at no address.
+        unsafe { _mm_prefetch::<_MM_HINT_T0>(address.cast()) };
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = target;
+    let _ = address;
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@ use usher_proto::splice::Splice;
 use usher_proto::tcp::{State, Tcb};
 use usher_proto::time::Tick;
 use usher_proto::wire::{Addr, Mac, Tuple};
-use zerocopy::IntoBytes;
 
 /// No record: the end of a list, or a link that is not in use.
 pub(super) const NIL: u32 = u32::MAX;
@@ -55,11 +54,13 @@ impl Hot {
         edition: 0,
     };
 
-    /// Whether this is the record of `tuple`. Compared as bytes: three vector comparisons instead of
-    /// six branches.
+    /// Whether this is the record of `tuple`. Compared as five numbers: field by field it is six branches, as
+    /// bytes a call.
     #[inline]
     pub(super) fn is(&self, tuple: &Tuple) -> bool {
-        self.tuple.as_bytes() == tuple.as_bytes()
+        let own: [u64; 5] = zerocopy::transmute!(self.tuple);
+        let other: [u64; 5] = zerocopy::transmute!(*tuple);
+        own.iter().zip(&other).fold(0, |differing, (a, b)| differing | (a ^ b)) == 0
     }
 
     /// Whether a flow lives here.

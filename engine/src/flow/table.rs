@@ -13,7 +13,7 @@ use zerocopy::IntoBytes;
 use super::directory::{BYTES_AN_ENTRY, Directory};
 use super::id::{FlowId, Index};
 use super::list::List;
-use super::memory::{filled, prefetch};
+use super::memory::{filled, prefetch, prefetch_whole};
 use super::paths::Path;
 use super::record::{Body, Cold, Hot, MAX_RECORDS, NIL};
 use super::seed::Seed;
@@ -109,7 +109,7 @@ impl Table {
     pub fn prefetch_record(&self, hash: u64) {
         let _ = self.directory.find(hash, |index| {
             prefetch(&self.hot[index as usize]);
-            prefetch(&self.cold[index as usize]);
+            prefetch_whole(&self.cold[index as usize]);
             true
         });
     }
@@ -247,6 +247,19 @@ impl Table {
     #[must_use]
     pub fn evict_candidate(&self) -> Option<Index> {
         self.spent.front().or_else(|| self.time_wait.front()).map(Index)
+    }
+
+    /// Fetches what the removal of the next to give way touches, and the record of the one after it: in a full
+    /// table that is kept busy, every new flow removes one that nobody has looked at for long.
+    #[inline]
+    pub fn prefetch_candidates(&self) {
+        let Some(Index(next)) = self.evict_candidate() else { return };
+        self.directory.prefetch(self.hash(&self.hot[next as usize].tuple));
+        let after = self.cold[next as usize].next as usize;
+        if let (Some(hot), Some(cold)) = (self.hot.get(after), self.cold.get(after)) {
+            prefetch(hot);
+            prefetch_whole(cold);
+        }
     }
 
     /// Sees to it that [`Self::next_due`] returns the flow at `due` or before.

@@ -124,6 +124,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         let is_spent = self.flows.state(index) == State::Closed;
         self.tally.add(if is_spent { Counter::EvictedSpent } else { Counter::EvictedTimeWait }, 1);
         self.remove(index);
+        self.flows.prefetch_candidates();
     }
 
     /// Frees a record.

@@ -3,7 +3,7 @@
 use zerocopy::FromBytes;
 use zerocopy::network_endian::U32;
 
-use super::checksum::{Sum, TxChecksums};
+use super::checksum::{Numbers, Sum, TxChecksums};
 use super::ethernet::Stations;
 use super::{Flags, Link, Reply, Segment, TooSmall, Tuple, ethernet, ip, ipv4, ipv6, tcp};
 
@@ -60,18 +60,18 @@ fn write(
     let tcp_len = header_len.wrapping_add(payload.len());
     let tcp_len16 = u16::try_from(tcp_len).map_err(|_| TooSmall)?;
     let room = buf.len();
-    let rest = write_ip(buf, (stations, vlan), tuple, tcp_len16, checksums)?;
+    let (rest, addresses) = write_ip(buf, (stations, vlan), tuple, tcp_len16, checksums)?;
     let frame_len = room.wrapping_sub(rest.len()).wrapping_add(tcp_len);
     let segment = rest.get_mut(..tcp_len).ok_or(TooSmall)?;
     let (head, payload_room) = segment.split_at_mut_checked(header_len).ok_or(TooSmall)?;
     let (header, options) = tcp::Header::mut_from_prefix(head).map_err(|_| TooSmall)?;
     let options = tcp::write_options(options.as_chunks_mut().0, &reply.options);
-    let pseudo = Sum::pseudo(&tuple.local, &tuple.remote, ip::TCP, tcp_len16);
+    let pseudo = Numbers::ZERO.word(u16::from(ip::TCP)).word(tcp_len16);
     let mut new = tcp_header(tuple, reply, words);
     new.checksum = if checksums.l4 {
-        pseudo.partial()
+        addresses.numbers(pseudo).partial()
     } else {
-        pseudo.numbers(new.sum().and(options)).bytes(payload).checksum()
+        addresses.numbers(pseudo.and(new.sum()).and(options)).bytes(payload).checksum()
     };
     *header = new;
     if !payload.is_empty() {
@@ -89,7 +89,7 @@ pub fn header_lens(tuple: &Tuple) -> (usize, usize) {
     (ethernet::len(tuple.vlan), ip)
 }
 
-/// Writes envelope and IP header and returns the room behind them.
+/// Writes envelope and IP header and returns the room behind them, and the sum of the addresses.
 #[inline]
 fn write_ip<'a>(
     buf: &'a mut [u8],
@@ -97,18 +97,19 @@ fn write_ip<'a>(
     tuple: &Tuple,
     payload_len: u16,
     checksums: TxChecksums,
-) -> Result<&'a mut [u8], TooSmall> {
+) -> Result<(&'a mut [u8], Sum), TooSmall> {
     if let (Some(local), Some(remote)) = (tuple.local.as_v4(), tuple.remote.as_v4()) {
         let rest = ethernet::write_between(buf, stations, vlan, ethernet::IPV4)?;
         let (header, rest) = ipv4::Header::mut_from_prefix(rest).map_err(|_| TooSmall)?;
         let new = ipv4::Header::new(local, remote, ip::TCP, payload_len);
         *header = if checksums.ip { new } else { new.with_checksum() };
-        return Ok(rest);
+        let addresses = Numbers::ZERO.dword(u32::from_be_bytes(local));
+        return Ok((rest, Sum::ZERO.numbers(addresses.dword(u32::from_be_bytes(remote)))));
     }
     let rest = ethernet::write_between(buf, stations, vlan, ethernet::IPV6)?;
     let (header, rest) = ipv6::Header::mut_from_prefix(rest).map_err(|_| TooSmall)?;
     *header = ipv6::Header::new(&tuple.local, &tuple.remote, ip::TCP, HOP_LIMIT, payload_len);
-    Ok(rest)
+    Ok((rest, Sum::ZERO.addr(&tuple.local).addr(&tuple.remote)))
 }
 
 /// The TCP header, its checksum still 0.

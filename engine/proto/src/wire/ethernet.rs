@@ -1,7 +1,7 @@
 //! Ethernet II frames, with at most one 802.1Q tag.
 
 use zerocopy::network_endian::U16;
-use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
+use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned, little_endian};
 
 use super::{Link, Mac, PortView, TooSmall};
 use crate::cause::Reason;
@@ -77,10 +77,14 @@ pub(super) fn parse<'a>(frame: &'a [u8], port: &PortView) -> Result<Arrival<'a>,
     Ok(Arrival { source: header.src, to_group, ethertype, offset, packet })
 }
 
-/// Destination and source of a header, as one number of 96 bits: moved as bytes they are written in pieces and
+/// Destination and source of a header as two numbers: moved as six bytes each they are written in pieces and
 /// read whole, which waits for the pieces (5 ns an answer).
-#[derive(Clone, Copy)]
-pub(super) struct Stations(u128);
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
+#[repr(C)]
+pub(super) struct Stations {
+    low: little_endian::U64,
+    high: little_endian::U32,
+}
 
 impl Stations {
     /// From us to the next hop.
@@ -88,24 +92,19 @@ impl Stations {
     pub(super) fn of(link: &Link) -> Self {
         let [a, b, c, d, e, f] = link.dst.0;
         let [g, h, i, j, k, l] = link.src.0;
-        Self(u128::from_le_bytes([a, b, c, d, e, f, g, h, i, j, k, l, 0, 0, 0, 0]))
+        let low = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        Self { low: low.into(), high: u32::from_le_bytes([i, j, k, l]).into() }
     }
 
     /// Back to where the frame came from.
     #[inline]
     pub(super) fn back(frame: &[u8]) -> Result<Self, TooSmall> {
-        let both: &[u8; 12] = frame.first_chunk().ok_or(TooSmall)?;
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = *both;
-        let low = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        let both = u128::from(low) | u128::from(u32::from_le_bytes([i, j, k, l])) << 64;
-        Ok(Self(both >> 48 | (both & 0xffff_ffff_ffff) << 48))
-    }
-
-    #[inline]
-    fn write(self, dst: &mut Mac, src: &mut Mac) {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, ..] = self.0.to_le_bytes();
-        *dst = Mac([a, b, c, d, e, f]);
-        *src = Mac([g, h, i, j, k, l]);
+        let (there, _) = Self::ref_from_prefix(frame).map_err(|_| TooSmall)?;
+        let (low, high) = (there.low.get(), u64::from(there.high.get()));
+        // 48 bits each: the source begins in the last 16 of `low`.
+        let (source, destination) = (low >> 48 | high << 16, low & 0xffff_ffff_ffff);
+        let high = (destination >> 16) as u32;
+        Ok(Self { low: (source | destination << 48).into(), high: high.into() })
     }
 }
 
@@ -126,10 +125,11 @@ pub(super) fn write_between(
     vlan: u16,
     ethertype: u16,
 ) -> Result<&mut [u8], TooSmall> {
-    let (header, rest) = Header::mut_from_prefix(buf).map_err(|_| TooSmall)?;
+    let (there, rest) = Stations::mut_from_prefix(buf).map_err(|_| TooSmall)?;
+    *there = stations;
     let outer = if vlan == 0 { ethertype } else { VLAN };
-    stations.write(&mut header.dst, &mut header.src);
-    header.ethertype = outer.into();
+    let (there, rest) = U16::mut_from_prefix(rest).map_err(|_| TooSmall)?;
+    *there = outer.into();
     if vlan == 0 {
         return Ok(rest);
     }

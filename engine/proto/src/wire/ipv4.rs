@@ -42,6 +42,7 @@ impl Header {
     /// The header of a packet of ours, its checksum still 0: TTL 64, DF, identification 0 (RFC 6864 §4.1),
     /// never ECT.
     #[must_use]
+    #[inline(always)]
     pub fn new(source: [u8; 4], destination: [u8; 4], protocol: u8, payload_len: u16) -> Self {
         Self {
             version_ihl: 0x45,
@@ -64,8 +65,9 @@ impl Header {
     }
 
     /// This header with its checksum, which is summed from the fields: bytes that were just written piece by
-    /// piece are slow to read back.
+    /// piece are slow to read back. Inlined for certain, as the header itself would be written and read back.
     #[must_use]
+    #[inline(always)]
     pub fn with_checksum(mut self) -> Self {
         self.checksum = Sum::ZERO.numbers(self.sum()).checksum();
         self
