@@ -218,3 +218,23 @@ fn a_client_and_a_backend_are_joined() {
     assert_eq!(bench.worker.records(), 0);
     bench.assert_balanced();
 }
+
+/// IEEE 802.3 §4.2.3.3: a short segment is padded anew, and nothing crosses from one network to the other in
+/// its padding.
+#[test]
+fn short_frames_are_passed_on_with_clean_padding() {
+    let mut bench = Bench::new("");
+    let (back, _) = bench.client_sends(&client().syn(99).mss(1460));
+    let iss = back[0].seq;
+    bench.client_sends(&client().ack(100, iss.wrapping_add(1)).payload(b"GET /"));
+    bench.resolve();
+    let syn = drain(&mut bench.lan).pop().expect("a SYN");
+    let opened = backend(&syn).ack(7000, syn.seq.wrapping_add(1)).with(Flags::SYN).mss(1460);
+    let (_, to_backend) = bench.backend_sends(&opened);
+    assert_eq!(to_backend.last().expect("the request").payload, b"GET /");
+    let ack = client().ack(105, iss.wrapping_add(1)).padding(6);
+    assert!(bench.wan.send(0, &ack.build()));
+    bench.turn();
+    let passed = bench.lan.receive(0).expect("the ACK");
+    assert_eq!((passed.bytes().len(), &passed.bytes()[54..]), (60, &[0; 6][..]));
+}
