@@ -102,21 +102,27 @@ fn read(root: &Section<'_>, dir: &Path, devices: bool) -> Plan {
         resolve::no_dpdk(&ports, problems);
     }
     let services = resolve::services(&services, &ports, problems);
+    let ports = resolve::port_plans(ports, &services);
     Plan {
         dpdk: global::dpdk(root.table("dpdk").as_ref()),
         flow_capacity,
         policy: global::policy(handshake.as_ref(), root.table("timeouts").as_ref()),
         handshake: global::handshake(handshake.as_ref(), flow_capacity, dir),
-        ports: resolve::port_plans(ports, &services),
         metrics: global::metrics(root.table("metrics").as_ref()),
-        notices: notices(root, &services, &engine),
+        notices: notices(root, &ports, &services, &engine),
+        ports,
         services,
         engine,
     }
 }
 
 /// What is right and yet has less effect than one might think.
-fn notices(root: &Section<'_>, services: &[ServicePlan], engine: &EnginePlan) -> Vec<String> {
+fn notices(
+    root: &Section<'_>,
+    ports: &[PortPlan],
+    services: &[ServicePlan],
+    engine: &EnginePlan,
+) -> Vec<String> {
     let proxies = services.iter().any(|service| service.proxy().is_some());
     let has =
         |table: &str, key: &str| root.raw(table).is_some_and(|raw| raw.value.get(key).is_some());
@@ -137,5 +143,7 @@ fn notices(root: &Section<'_>, services: &[ServicePlan], engine: &EnginePlan) ->
     let services = (!root.has("service")).then_some(
         "there is no [[service]]: connections are refused, and only ARP and ping are answered",
     );
-    [connect, limit, cores, services].into_iter().flatten().map(str::to_owned).collect()
+    let dpdk = (root.has("dpdk") && ports.iter().all(|port| port.device.dpdk().is_none()))
+        .then_some("`[dpdk]` has no effect: every port plays captures");
+    [connect, limit, cores, dpdk, services].into_iter().flatten().map(str::to_owned).collect()
 }

@@ -142,6 +142,9 @@ fn captures_lie_beside_the_file() {
     );
     assert_eq!(setup.mac.0, [2, 0, 0, 0, 0, 10]);
     assert_eq!(parse(RIGHT).unwrap().pcap_setups(), None);
+    assert!(plan.notices.is_empty());
+    let notices = parse(&format!("{text}[dpdk]\nmemory = \"none\"\n")).unwrap().notices;
+    assert_eq!(notices, ["`[dpdk]` has no effect: every port plays captures"]);
 }
 
 #[test]

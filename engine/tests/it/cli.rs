@@ -241,6 +241,31 @@ fn a_capture_that_cannot_be_played_is_found_by_check_and_run() {
     }
 }
 
+/// One sentence with what to do; `check` says the same, and neither has started DPDK.
+#[cfg(feature = "dpdk")]
+#[test]
+fn a_device_that_is_not_there_exits_1_with_a_sentence() {
+    for (device, says) in [
+        (
+            "net_af_packet0,iface=nowhere0",
+            "there is no interface `nowhere0` in this network namespace; see ip link",
+        ),
+        ("net_af_packet0", "`net_af_packet0` lacks `iface=NAME`"),
+        ("ffff:ff:1f.7", "there is no PCI device ffff:ff:1f.7; see lspci -D"),
+    ] {
+        let text = RIGHT.replace("net_null0", device)
+            + "[flow_table]\ncapacity = 1024\n[dpdk]\nmemory = \"none\"\nmbufs_per_port = 1024\n";
+        let file = File::new("no-device", &text);
+        let (check, run) =
+            (usher(&["check", "-c", file.path()]), usher(&["run", "-c", file.path()]));
+        let sentence = format!("port wan: {says}");
+        let found = String::from_utf8_lossy(&check.stdout).into_owned();
+        assert!(found.contains(&format!("fail {sentence}")), "{found}");
+        assert!(errors(&run).contains(&format!("usher: {sentence}")), "{}", errors(&run));
+        assert_eq!((code(&check), code(&run)), (1, 1));
+    }
+}
+
 /// `usher reload` and SIGHUP: the running engine goes on with its file, or says why it does not.
 #[test]
 fn a_running_engine_reloads_its_file() {

@@ -216,6 +216,25 @@ fn files_stay_readable() {
     assert!(broken.is_empty(), "{broken:#?}");
 }
 
+/// The functions by which `docs/ARCHITECTURE.md` tells a burst's way and a flow's life exist.
+#[test]
+fn architecture_names_what_is_there() {
+    let sources = all_sources();
+    let text = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("the page");
+    let start = text.find("## A burst's way").expect("its section");
+    let told = &text[start..text.find("## Decisions").expect("its section")];
+    let function = |name: &str| name.rsplit_once("::")?.1.split('(').next().map(str::to_owned);
+    let functions: Vec<String> = quoted(told)
+        .filter_map(function)
+        .filter(|name| name.starts_with(|letter: char| letter.is_ascii_lowercase()))
+        .collect();
+    assert!(functions.len() > 20, "the page has another shape than this test reads");
+    let is_there =
+        |name: &String| sources.iter().any(|source| source.text.contains(&format!("fn {name}")));
+    let missing: Vec<_> = functions.iter().filter(|name| !is_there(name)).collect();
+    assert!(missing.is_empty(), "docs/ARCHITECTURE.md names what is not there: {missing:?}");
+}
+
 /// The fields of a row of a table in Markdown, or nothing.
 fn fields(line: &str) -> Vec<&str> {
     line.strip_prefix('|').map_or_else(Vec::new, |row| row.split('|').map(str::trim).collect())
