@@ -87,6 +87,7 @@ impl Splice {
         self.marks.set(Marks::HEADER, header_len > 0);
         self.marks.set(Marks::HEADER_OUT, header_len > 0);
         self.marks.set(Marks::WAS_STALE, false);
+        self.marks.set(Marks::ECN_WITHDRAWN, false);
         self.ts_up = match choice.ts_offset {
             Some(offset) => cx.now.ts_clock.wrapping_add(offset),
             None => self.ts_client,
@@ -120,9 +121,13 @@ impl Splice {
                 window_scale: asked(Marks::CLIENT_SCALED).then_some(self.client_shift),
                 sack: asked(Marks::CLIENT_SACK),
                 ts_val: asked(Marks::CLIENT_STAMPS).then_some(self.ts_up),
-                ecn: asked(Marks::CLIENT_ECN),
+                ecn: self.asks_for_ecn(),
             },
         )
+    }
+
+    const fn asks_for_ecn(&self) -> bool {
+        self.marks.has(Marks::CLIENT_ECN) && !self.marks.has(Marks::ECN_WITHDRAWN)
     }
 
     /// Whether another backend may be tried, and what becomes of the flow.
@@ -250,7 +255,7 @@ impl Splice {
             } else {
                 known.timestamps
             },
-            ecn: if asked(Marks::CLIENT_ECN) { seen.ecn } else { known.ecn },
+            ecn: if self.asks_for_ecn() { seen.ecn } else { known.ecn },
         }
     }
 

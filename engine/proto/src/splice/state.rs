@@ -48,6 +48,9 @@ impl Marks {
     /// The backend answered this try's SYN from an earlier connection, once.
     pub(super) const WAS_STALE: Self = Self(1 << 13);
 
+    /// The SYN no longer asks for ECN.
+    pub(super) const ECN_WITHDRAWN: Self = Self(1 << 15);
+
     /// What must not be set for a segment to pass by the short way.
     pub(super) const UNUSUAL: Self = Self(Self::UP_FIN.0 | Self::DOWN_FIN.0 | Self::HEADER_OUT.0);
 

@@ -89,6 +89,8 @@ impl Splice {
     fn backend_is_silent(&mut self, cx: &SpliceContext<'_>) -> TimerStep {
         if !self.try_until(cx).is_due(cx.now.tick) {
             self.back_off(cx);
+            // RFC 3168 §6.1.1.1: something on the way may not let such a SYN through.
+            self.marks.set(Marks::ECN_WITHDRAWN, true);
             return TimerStep::to_backend(self.syn());
         }
         match self.try_ended(TryEnd::TimedOut, cx) {

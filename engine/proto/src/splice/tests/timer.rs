@@ -31,8 +31,8 @@ fn a_silent_backend_gives_way_to_the_next() {
         let steps = wait(&mut splice, &fixture, at);
         let (when, last) = *steps.last().unwrap();
         let syns: std::vec::Vec<_> = steps.iter().filter_map(|(_, step)| step.to_backend).collect();
-        assert_eq!(syns[0].flags.only(Flags::SYN), Flags::SYN, "again after a second");
         assert_eq!((syns[0].seq, steps[0].0), (iss, at + 1000));
+        assert_eq!(syns[0].flags, Flags::SYN, "RFC 3168 §6.1.1.1: without ECN");
         let reset = last.to_backend.unwrap();
         assert_eq!(
             (reset.flags, reset.seq),
@@ -45,7 +45,8 @@ fn a_silent_backend_gives_way_to_the_next() {
             assert_eq!(last.then, Then::NextTry(TryEnd::TimedOut));
             assert_eq!((last.to_client, last.event), (None, None), "the client does not notice");
             splice.retry(&Choice { iss: iss.add(1000), ..choice() }, &fixture.at(at));
-            assert_eq!(splice.syn().seq, iss.add(1000));
+            let asks = Flags::SYN | Flags::ECE | Flags::CWR;
+            assert_eq!((splice.syn().seq, splice.syn().flags), (iss.add(1000), asks));
         } else {
             assert_eq!(last.then, Then::End(End::ConnectTimeout));
             assert_eq!(last.event, Some(Event::Ended(End::ConnectTimeout)));
