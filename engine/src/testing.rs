@@ -92,7 +92,7 @@ pub fn worker<P: Port>(
     let station = Station { mac: port.mac(), mtu: port.mtu() };
     let view = Arc::new(View::new(&plan(setup), &[station], keyring(setup.shared)));
     let queues = port.start()?.into_iter().map(Some).collect();
-    let (issued, seeds) = (LastIssued::default(), Seeds::from_bytes([[7; 32]; 3]));
+    let (issued, seeds) = (LastIssued::default(), Seeds::from_bytes([[7; 32]; 5]));
     Ok(Worker::new(Outfit::new(view), queues, setup.capacity, issued, seeds, now))
 }
 

@@ -31,7 +31,7 @@ pub(super) fn keyring(plan: &HandshakePlan) -> Result<Keyring, PortError> {
 
 /// What one worker's hashes are keyed with.
 pub(super) fn random_seeds() -> Result<Seeds, PortError> {
-    let mut bytes = [[0; 32]; 3];
+    let mut bytes = [[0; 32]; 5];
     getrandom::fill(bytes.as_flattened_mut())?;
     Ok(Seeds::from_bytes(bytes))
 }

@@ -15,6 +15,9 @@ impl<Q: QueuePair> Turn<'_, Q> {
     /// Answers a neighbour or an echo request in place, and learns what there is to learn.
     #[cold]
     pub(super) fn neighbour(&mut self, port: usize, mut frame: Q::Frame, parsed: &Parsed) {
+        if let Parsed::Icmp(error) = parsed {
+            return self.complaint(port, frame, error);
+        }
         let side = &self.view.ports[port];
         let tally = &self.tally;
         let lingers = |addr| {

@@ -24,6 +24,10 @@ pub(super) struct Front {
     pub(super) plan: Arc<ProxyPlan>,
     /// Its backends by slot.
     pub(super) table: Maglev,
+    /// Their slots.
+    pub(super) slots: Box<[u16]>,
+    /// The largest segment that all their ways take.
+    pub(super) mss: u16,
 }
 
 /// A backend, and how it is reached.
@@ -49,13 +53,26 @@ pub(super) struct Targets {
 
 impl Front {
     /// A service named `name`; `targets` has its backends.
-    pub(super) fn new(name: &str, plan: &Arc<ProxyPlan>, targets: &Targets) -> Self {
+    pub(super) fn new(
+        name: &str,
+        plan: &Arc<ProxyPlan>,
+        targets: &Targets,
+        ports: &[PortSide],
+    ) -> Self {
         let member = |backend: &BackendPlan| {
             let slot = targets.slots.get(name, backend.address)?;
             Some(Member { address: backend.address, weight: backend.weight, slot })
         };
         let members: Vec<Member> = plan.backends.iter().filter_map(member).collect();
-        Self { plan: Arc::clone(plan), table: Maglev::new(&members) }
+        let mss = |backend: &BackendPlan| {
+            ports.get(backend.port).map(|port| port.mss(&Addr::from(backend.address.ip())))
+        };
+        Self {
+            plan: Arc::clone(plan),
+            table: Maglev::new(&members),
+            slots: members.iter().map(|member| member.slot).collect(),
+            mss: plan.backends.iter().filter_map(mss).min().unwrap_or(u16::MAX),
+        }
     }
 }
 
@@ -126,6 +143,11 @@ impl Targets {
             hop,
             paths: first as u16..(first + ways.len()) as u16,
         });
+    }
+
+    /// Who has which slot.
+    pub(super) const fn slots(&self) -> &Slots {
+        &self.slots
     }
 
     /// The backend that has, or had, this slot.

@@ -15,7 +15,11 @@
 //! | `turn` | one burst, front to back |
 //! | `around` | ARP, neighbour discovery, echo: answers, questions, announcements |
 //! | `front` | proxy services and their backends, prepared for look-ups |
-//! | `proxy` | proxied flows: backends chosen, connected to, joined |
+//! | `proxy` | proxied flows, from the third ACK to the end |
+//! | `reach` | which backend and port a proxied flow gets; what backends teach |
+//! | `passing` | the way of a proxied flow's frames |
+//! | `offers` | what SYN-ACKs of proxy services agree to |
+//! | `checks` | health checks of backends |
 //! | `held` | what waits for a backend half |
 //! | `ways` | ports and next hops of the paths to backends |
 //! | `commit` | what a decision does to the table, and what timers do |
@@ -24,6 +28,7 @@
 #![forbid(unsafe_code)]
 
 mod around;
+mod checks;
 mod commit;
 mod egress;
 mod front;
@@ -32,7 +37,10 @@ mod held;
 mod housekeeping;
 mod limiter;
 mod listeners;
+mod offers;
+mod passing;
 mod proxy;
+mod reach;
 mod turn;
 mod view;
 mod ways;
@@ -44,17 +52,20 @@ use std::sync::Arc;
 
 use usher_proto::tcp::State;
 use usher_proto::time::{Now, Tick};
+use usher_proto::wire::Tuple;
 
 use self::egress::Egress;
 use self::gate::Gate;
 pub use self::gate::LastIssued;
 use self::housekeeping::Chores;
 use self::limiter::Limiter;
+use self::offers::Offers;
 use self::proxy::Proxies;
 use self::turn::{Limits, Turn};
 pub use self::view::{Exhausted, Keyring, Station, View};
 use self::ways::Ways;
 use crate::flow::{Seed, Table};
+use crate::health::Checks;
 use crate::port::QueuePair;
 use crate::stats::{Board, Counter, Tally, WorkerSnapshot};
 
@@ -68,17 +79,21 @@ pub struct Seeds {
     table: Seed,
     resets: Seed,
     challenges: Seed,
+    errors: Seed,
+    checks: Seed,
 }
 
 impl Seeds {
     /// The seeds made of these bytes, which must come from a random number generator.
     #[must_use]
-    pub const fn from_bytes(bytes: [[u8; 32]; 3]) -> Self {
-        let [table, resets, challenges] = bytes;
+    pub const fn from_bytes(bytes: [[u8; 32]; 5]) -> Self {
+        let [table, resets, challenges, errors, checks] = bytes;
         Self {
             table: Seed::from_bytes(table),
             resets: Seed::from_bytes(resets),
             challenges: Seed::from_bytes(challenges),
+            errors: Seed::from_bytes(errors),
+            checks: Seed::from_bytes(checks),
         }
     }
 }
@@ -91,6 +106,7 @@ pub struct Outfit {
     tally: Tally,
     board: Arc<Board>,
     ways: Ways,
+    offers: Offers,
 }
 
 impl Outfit {
@@ -98,7 +114,8 @@ impl Outfit {
     #[must_use]
     pub fn new(view: Arc<View>) -> Self {
         let ways = Ways::new(&view.targets, WORKER, WORKERS);
-        Self { tally: view.tally(), board: view.board(), ways, view }
+        let offers = Offers::new(view.edition_count());
+        Self { tally: view.tally(), board: view.board(), ways, offers, view }
     }
 
     /// Where the worker will publish its counts.
@@ -137,23 +154,26 @@ impl<Q: QueuePair> Worker<Q> {
         seeds: Seeds,
         now: Now,
     ) -> Self {
-        let Outfit { view, tally, board, ways } = outfit;
+        let Outfit { view, tally, board, ways, offers } = outfit;
         assert_eq!(queues.len(), view.port_count(), "one place a port");
         let egress =
             |(port, queue): (usize, Option<Q>)| queue.map(|queue| Egress::new(port, queue));
         let mut flows = Table::new(capacity, seeds.table, now.tick);
         flows.set_paths(Arc::clone(view.targets.paths()));
+        let mut proxies = Proxies::new(ways, offers, Checks::new(seeds.checks, now.tick));
+        proxies.follow(&view, &now, flows.hash(&Tuple::default()));
         Self {
             flows,
             gate: Gate::new(last_issued),
             limits: Box::new(Limits {
                 resets: Limiter::new(seeds.resets),
                 challenges: Limiter::new(seeds.challenges),
+                errors: Limiter::new(seeds.errors),
             }),
             tally,
             board,
             links: queues.into_iter().enumerate().map(egress).collect(),
-            proxies: Proxies::new(ways),
+            proxies,
             chores: Chores::new(&now),
             view,
         }
@@ -195,7 +215,8 @@ impl<Q: QueuePair> Worker<Q> {
     /// editions of services that they have. Returns what is no longer needed.
     #[must_use]
     pub fn adopt(&mut self, outfit: Outfit, now: Now) -> Outfit {
-        let Outfit { view, mut tally, board, mut ways } = outfit;
+        let Outfit { view, mut tally, board, mut ways, offers } = outfit;
+        self.proxies.follow(&view, &now, self.flows.hash(&Tuple::default()));
         ways.adopt(&mut self.proxies.ways);
         self.flows.set_paths(Arc::clone(view.targets.paths()));
         tally.adopt(&self.tally);
@@ -207,6 +228,7 @@ impl<Q: QueuePair> Worker<Q> {
             tally: std::mem::replace(&mut self.tally, tally),
             board: std::mem::replace(&mut self.board, board),
             ways: std::mem::replace(&mut self.proxies.ways, ways),
+            offers: std::mem::replace(&mut self.proxies.offers, offers),
         };
         self.publish();
         old

@@ -8,25 +8,23 @@
 #[cfg(test)]
 mod tests;
 
-use arrayvec::ArrayVec;
-use usher_proto::neighbor::Lookup;
-use usher_proto::splice::{
-    Choice, Half, Learned, Outward, Passage, Rewrite, Splice, SpliceContext, Step, Then, TimerStep,
-    TryEnd, split, translate,
-};
-use usher_proto::tcp::{Refusal, State, Tcb, Terms};
+use usher_proto::splice::{Half, Passage, Splice, SpliceContext, Step, Then, TimerStep, TryEnd};
+use usher_proto::tcp::{Refusal, State, Tcb};
+use usher_proto::time::Now;
 use usher_proto::verdict::{Change, End, Event, Reason, Verdict};
-use usher_proto::wire::{Checked, Link, Mac, Parsed, Reply, RxChecksums, Segment, Tuple, parse};
+use usher_proto::wire::Segment;
 
 use super::commit::source_of;
-use super::egress::{end, redirect};
 use super::front::Front;
-use super::held::{Held, PER_FLOW};
+use super::held::Held;
+use super::offers::Offers;
 use super::turn::Turn;
+use super::view::View;
 use super::ways::Ways;
 use crate::flow::{Body, Index};
+use crate::health::Checks;
 use crate::port::{Frame, QueuePair};
-use crate::service::hash;
+use crate::service::{Backends, HOLD};
 use crate::stats::Counter;
 
 /// Flows whose frames may be held at a time, and frames in all: connecting takes a round trip, so that
@@ -35,24 +33,41 @@ use crate::stats::Counter;
 const HELD_FLOWS: u16 = 1024;
 const HELD_FRAMES: usize = 4096;
 
-/// What a held frame's checksums are: it was let in.
-const GOOD: RxChecksums = RxChecksums { ip: Checked::Good, l4: Checked::Good };
-
-/// What SYN-ACKs of proxy services agree to. The window is what is held: ten full segments.
-pub(super) const TERMS: Terms =
-    Terms { mss: u16::MAX, sack: true, timestamps: true, ecn: true, window: 14_600 };
-
 /// What a worker has for proxied flows, beside their records.
 #[derive(Debug)]
 pub(super) struct Proxies<F> {
-    held: Held<F>,
+    pub(super) held: Held<F>,
     pub(super) ways: Ways,
+    pub(super) offers: Offers,
+    pub(super) backends: Backends,
+    pub(super) checks: Checks,
+    /// Counts checks without translation.
+    pub(super) direct_check: u16,
 }
 
 impl<F> Proxies<F> {
     /// Nothing held; all these ways free.
-    pub(super) fn new(ways: Ways) -> Self {
-        Self { held: Held::new(HELD_FLOWS, HELD_FRAMES), ways }
+    pub(super) fn new(ways: Ways, offers: Offers, checks: Checks) -> Self {
+        Self {
+            held: Held::new(HELD_FLOWS, HELD_FRAMES),
+            ways,
+            offers,
+            backends: Backends::default(),
+            checks,
+            direct_check: 0,
+        }
+    }
+
+    /// Goes on with the backends of a new view: those that were there before keep their state. Checks that
+    /// are under way are given up; a backend that still answers one gets a RST.
+    pub(super) fn follow(&mut self, view: &View, now: &Now, dice: u64) {
+        self.backends.renew(view.targets.slots());
+        let ways = &mut self.ways;
+        self.checks.renew(&view.subjects, dice, now, |ended| {
+            if let Some(target) = view.targets.get(ended.slot) {
+                ways.give_back(target.paths.start, ended.tuple.local_port);
+            }
+        });
     }
 
     /// How many frames are held.
@@ -123,6 +138,10 @@ impl<Q: QueuePair> Turn<'_, Q> {
                 let passed = self.pass_on(frame, seg, (index, half), &rewrite);
                 self.count_passed(port, passed);
             }
+            Passage::Answer(reply) if reply.payload_len > 0 => {
+                self.send_to_backend(index, &reply); // the PROXY header
+                self.deliver(port, frame);
+            }
             Passage::Answer(reply) => {
                 self.carry_out(port, frame, seg, &Verdict::Answer(reply), edition);
             }
@@ -136,222 +155,29 @@ impl<Q: QueuePair> Turn<'_, Q> {
             Passage::Reopen => return self.reopen(port, frame, seg, index),
         }
         self.note(edition, event);
+        if then == Then::Opened {
+            self.learn(index, seg);
+        }
         if then != Then::Stay {
             self.follow(index, then, front, &cx);
         }
     }
 
-    /// Sends a frame on to the other half.
-    #[inline]
-    fn pass_on(
-        &mut self,
-        mut frame: Q::Frame,
-        seg: &Segment,
-        (index, from): (Index, Half),
-        rewrite: &Rewrite,
-    ) -> Passed<Q::Frame> {
-        let Some((out, slot)) = self.outward(index, from.other()) else {
-            return Err((frame, Reason::NoNextHop));
-        };
-        let whole = frame.rx_checksums().l4 == Checked::Unfinished;
-        match translate(frame.room(), seg, &out, rewrite, whole) {
-            Ok(len) => {
-                end(&mut frame, len);
-                Ok(self.hand_over(&out, slot, frame))
-            }
-            Err(reason) => Err((frame, reason)),
-        }
-    }
-
-    /// Sends a segment that is too large for the other end in pieces.
-    #[cold]
-    fn split(
-        &mut self,
-        frame: &Q::Frame,
-        seg: &Segment,
-        (index, from): (Index, Half),
-        rewrite: &Rewrite,
-        most: u16,
-    ) {
-        let Some((out, slot)) = self.outward(index, from.other()) else { return };
-        let mut pieces = split(frame.bytes(), seg, &out, rewrite, most);
-        while pieces.left() > 0 {
-            let Some(egress) = self.links[usize::from(out.tuple.port)].as_mut() else { return };
-            let Ok(mut piece) = egress.buffer(self.tally) else { return };
-            match pieces.write_next(piece.room()) {
-                Some(Ok(len)) => {
-                    end(&mut piece, len);
-                    self.send_generated(&out, slot, piece);
-                }
-                Some(Err(_)) | None => return egress.recycle(piece),
-            }
-        }
-    }
-
-    #[inline]
-    fn count_passed(&mut self, port: usize, passed: Passed<Q::Frame>) {
-        match passed {
-            Ok(Handed::Over) => self.tally.add(Counter::Forwarded, 1),
-            Ok(Handed::Waits) => self.tally.add(Counter::Held, 1),
-            Err((frame, reason)) => self.discard(port, frame, reason),
-        }
-    }
-
-    /// The envelope and names of what goes out on a half, and the slot of the backend. The station is
-    /// `Mac::ZERO` where it must be asked for.
-    #[inline]
-    fn outward(&self, index: Index, to: Half) -> Option<(Outward, u16)> {
-        let Body::Spliced(flow) = self.flows.body(index) else { return None };
-        let (tuple, dst) = match to {
-            Half::Client => (*self.flows.tuple(index), self.flows.peer(index)),
-            Half::Backend => {
-                let station = self.proxies.ways.station(flow.backend, self.now.tick);
-                (self.flows.backend_tuple(index)?, station.unwrap_or(Mac::ZERO))
-            }
-        };
-        let wire = &self.view.ports[usize::from(tuple.port)].wire;
-        let link = Link { src: wire.mac, dst, vlan: wire.vlan };
-        let hops = u8::from(self.view.targets.is_translated(flow.path));
-        Some((Outward { link, tuple, hops }, flow.backend))
-    }
-
-    /// Hands a frame that is ready to its port, or lets it wait for the next hop.
-    #[inline]
-    fn hand_over(&mut self, out: &Outward, slot: u16, frame: Q::Frame) -> Handed {
-        let Some(egress) = self.links[usize::from(out.tuple.port)].as_mut() else {
-            return Handed::Waits; // never: a worker that proxies has queues on every port
-        };
-        if out.link.dst != Mac::ZERO {
-            egress.push(frame, self.tally);
-            return Handed::Over;
-        }
-        match self.find_station(slot, usize::from(out.tuple.port), frame) {
-            Some(frame) => {
-                if let Some(egress) = self.links[usize::from(out.tuple.port)].as_mut() {
-                    egress.push(frame, self.tally);
-                }
-                Handed::Over
-            }
-            None => Handed::Waits,
-        }
-    }
-
-    /// The same with a frame that answers none.
-    fn send_generated(&mut self, out: &Outward, slot: u16, frame: Q::Frame) {
-        let port = usize::from(out.tuple.port);
-        let ready = if out.link.dst == Mac::ZERO {
-            self.find_station(slot, port, frame)
-        } else {
-            Some(frame)
-        };
-        if let (Some(frame), Some(egress)) = (ready, self.links[port].as_mut()) {
-            egress.push_generated(frame, self.tally);
-        }
-    }
-
-    /// Addresses a frame to the next hop of a backend, if that is known; else the frame waits until it is.
-    #[cold]
-    fn find_station(&mut self, slot: u16, port: usize, frame: Q::Frame) -> Option<Q::Frame> {
-        let egress = self.links[port].as_mut()?;
-        let hop = self.view.targets.get(slot)?.hop;
-        let dropped = match egress.neighbours.lookup(&hop, frame, self.now.tick) {
-            Lookup::Known(mac, mut frame) => {
-                redirect(&mut frame, mac);
-                self.proxies.ways.set_station(slot, mac, self.now.tick);
-                return Some(frame);
-            }
-            Lookup::Held(oldest) => oldest,
-            Lookup::Full(frame) => Some(frame),
-        };
-        if let Some(frame) = dropped {
-            egress.recycle(frame);
-            self.lose(Reason::NoNextHop);
-        }
-        None
-    }
-
-    /// Counts a frame that had its verdict and was dropped later.
-    fn lose(&mut self, reason: Reason) {
-        self.tally.add(Counter::Lost, 1);
-        self.tally.drop_reason(reason, 1);
-    }
-
-    /// Sends a segment of ours to the backend.
-    fn send_to_backend(&mut self, index: Index, reply: &Reply) {
-        let Some((out, slot)) = self.outward(index, Half::Backend) else { return };
-        let Some(egress) = self.links[usize::from(out.tuple.port)].as_mut() else { return };
-        if let Ok(frame) = egress.generate(&out.link, &out.tuple, reply, &[], self.tally) {
-            self.send_generated(&out, slot, frame);
-        }
-    }
-
-    fn send_syn(&mut self, index: Index) {
-        if let Body::Spliced(flow) = self.flows.body(index) {
-            let syn = flow.syn();
-            self.send_to_backend(index, &syn);
-        }
-    }
-
-    /// Keeps a frame until the backend half is open.
-    #[cold]
-    fn hold(&mut self, port: usize, frame: Q::Frame, seg: &Segment, index: Index) {
-        let held = &mut self.proxies.held;
-        let kept = self.flows.update_spliced(index, |flow| {
-            let kept = held.push(&mut flow.place, frame);
-            if kept.is_err() {
-                flow.not_held(seg);
-            }
-            kept
-        });
-        match kept {
-            Some(Err(frame)) => self.discard(port, frame, Reason::HoldFull),
-            Some(Ok(())) | None => self.tally.add(Counter::Held, 1),
-        }
-    }
-
-    fn take_held(&mut self, index: Index) -> ArrayVec<Q::Frame, PER_FLOW> {
-        let held = &mut self.proxies.held;
-        self.flows.update_spliced(index, |flow| held.take(&mut flow.place)).unwrap_or_default()
-    }
-
-    /// The backend half is open: what was held goes on.
-    #[cold]
-    fn release(&mut self, index: Index, cx: &SpliceContext<'_>) {
-        let port = usize::from(self.flows.tuple(index).port);
-        for frame in self.take_held(index) {
-            let parsed = parse(frame.bytes(), &self.view.ports[port].wire, GOOD);
-            let Ok(Parsed::Tcp(seg)) = parsed else { continue };
-            let passage = self.flows.update_spliced(index, |flow| flow.pass_held(&seg, cx));
-            match passage {
-                Some(Passage::Forward(rewrite)) => {
-                    match self.pass_on(frame, &seg, (index, Half::Client), &rewrite) {
-                        Ok(Handed::Over) => self.tally.add(Counter::Released, 1),
-                        Ok(Handed::Waits) => {}
-                        Err((frame, reason)) => self.drop_held(port, frame, reason),
-                    }
-                }
-                Some(Passage::Split(rewrite, most)) => {
-                    self.split(&frame, &seg, (index, Half::Client), &rewrite, most);
-                    self.recycle(port, frame);
-                }
-                _ => self.drop_held(port, frame, Reason::OutOfWindow),
-            }
-        }
-    }
-
-    fn drop_held(&mut self, port: usize, frame: Q::Frame, reason: Reason) {
-        self.lose(reason);
-        self.recycle(port, frame);
-    }
-
     /// What becomes of the flow after a step or a timer.
     #[cold]
-    fn follow(&mut self, index: Index, then: Then, front: &Front, cx: &SpliceContext<'_>) {
+    pub(super) fn follow(
+        &mut self,
+        index: Index,
+        then: Then,
+        front: &Front,
+        cx: &SpliceContext<'_>,
+    ) {
         match then {
             Then::Stay => {}
             Then::Moved => {
                 if self.flows.state(index).gives_way() {
                     self.give_port_back(index);
+                    self.count_leaver(index);
                 }
             }
             Then::Opened => self.release(index, cx),
@@ -369,8 +195,9 @@ impl<Q: QueuePair> Turn<'_, Q> {
         let Body::Spliced(mut flow) = *self.flows.body(index) else { return };
         self.tally.add(Counter::BackendRetries, 1);
         self.give_port_back(index);
+        self.strike(flow.backend, why);
         let choice = match why {
-            TryEnd::InTimeWait => self.reach(flow.backend, index),
+            TryEnd::InTimeWait => self.reach(front, flow.backend, index),
             TryEnd::Refused | TryEnd::TimedOut => None,
         };
         let choice = choice.or_else(|| self.choose(front, index, Some(flow.backend)));
@@ -413,12 +240,16 @@ impl<Q: QueuePair> Turn<'_, Q> {
     /// cookie is spent.
     #[cold]
     pub(super) fn finish(&mut self, index: Index) {
+        let state = self.flows.state(index);
+        if state != State::SynSent && !state.gives_way() {
+            self.count_leaver(index);
+        }
         self.give_port_back(index);
         self.retire(index)
     }
 
     /// The same of a flow whose port is free already, or was just taken for another flow.
-    fn retire(&mut self, index: Index) {
+    pub(super) fn retire(&mut self, index: Index) {
         let Body::Spliced(flow) = *self.flows.body(index) else { return };
         let port = usize::from(self.flows.tuple(index).port);
         for frame in self.take_held(index) {
@@ -432,14 +263,6 @@ impl<Q: QueuePair> Turn<'_, Q> {
             None => {
                 self.remove(index);
             }
-        }
-    }
-
-    /// The flow's port is free again. Asked for twice it does no harm: a port is only taken again after the
-    /// flow that still has its name was finished.
-    fn give_port_back(&mut self, index: Index) {
-        if let Body::Spliced(flow) = self.flows.body(index) {
-            self.proxies.ways.give_back(flow.path, flow.local_port);
         }
     }
 
@@ -504,96 +327,13 @@ impl<Q: QueuePair> Turn<'_, Q> {
         self.note(edition, Some(Event::Ended(End::Drained)));
         self.abort(index, front, &cx);
     }
-
-    /// The first backend after `after` in the flow's order that can be used and reached.
-    fn choose(&mut self, front: &Front, index: Index, after: Option<u16>) -> Option<Choice> {
-        let hash = hash(front.plan.balance, self.flows.tuple(index));
-        let usable = |_slot: u16| true;
-        let mut slot = match after {
-            None => front.table.pick(hash, usable),
-            Some(after) => front.table.next(hash, after, usable),
-        };
-        while let Some(candidate) = slot {
-            if let Some(choice) = self.reach(candidate, index) {
-                return Some(choice);
-            }
-            self.tally.add(Counter::PortsExhausted, 1);
-            slot = front.table.next(hash, candidate, usable);
-        }
-        None
-    }
-
-    /// A path to the backend in `slot`, with a port of ours that is free there.
-    fn reach(&mut self, slot: u16, index: Index) -> Option<Choice> {
-        let view = self.view;
-        let target = view.targets.get(slot)?;
-        let client = *self.flows.tuple(index);
-        let turn = self.flows.hash(&client) as usize;
-        let count = target.paths.len();
-        let paths = (0..count).map(|n| target.paths.start + ((turn + n) % count) as u16);
-        for path in paths {
-            let translated = view.targets.is_translated(path);
-            let local_port = if translated {
-                let Some(port) = self.proxies.ways.take_port(path) else { continue };
-                port
-            } else {
-                0
-            };
-            let name = view.targets.paths()[usize::from(path)].name(&client, local_port);
-            if !self.vacate(&name, index) {
-                self.proxies.ways.give_back(path, local_port);
-                continue;
-            }
-            let (iss, ts_offset) = view.keyring.isn.isn(&name, &self.now);
-            let out = &view.ports[target.port];
-            let mss =
-                out.mss(&name.remote).min(view.ports[usize::from(client.port)].mss(&client.remote));
-            return Some(Choice {
-                path,
-                local_port,
-                backend: slot,
-                iss,
-                ts_offset: translated.then_some(ts_offset),
-                header_len: 0,
-                mss,
-                learned: Learned::default(),
-            });
-        }
-        None
-    }
-
-    /// Sees to it that no other flow than `index` has this name. What has ended and only lingers gives way.
-    fn vacate(&mut self, name: &Tuple, index: Index) -> bool {
-        let hash = self.flows.hash(name);
-        match self.flows.find(hash, name) {
-            None => true,
-            Some((other, Half::Backend)) if other == index => true,
-            Some((other, Half::Backend)) if self.flows.state(other).gives_way() => {
-                self.retire(other);
-                true
-            }
-            Some(_) => false,
-        }
-    }
 }
 
 impl<'a, Q: QueuePair> Turn<'a, Q> {
     /// Everything but flow and segment that a step of a proxied flow depends on.
     #[inline]
-    fn splice_context(&self, front: &Front) -> SpliceContext<'a> {
+    pub(super) fn splice_context(&self, front: &Front) -> SpliceContext<'a> {
         let tries = front.plan.retries.saturating_add(1);
-        SpliceContext { now: self.now, policy: &self.view.policy, window: TERMS.window, tries }
+        SpliceContext { now: self.now, policy: &self.view.policy, window: HOLD, tries }
     }
-}
-
-/// What became of a frame that was to be passed on: or the frame, and why not.
-type Passed<F> = Result<Handed, (F, Reason)>;
-
-/// Where a frame is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-enum Handed {
-    /// At its port.
-    Over,
-    /// Waiting for its next hop, or lost.
-    Waits,
 }

@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use arrayvec::ArrayVec;
-use usher_proto::tcp::{Context, Kind, State, Tcb, Terms, listen, refuse};
+use usher_proto::tcp::{Context, Kind, State, Tcb, listen, refuse};
 use usher_proto::time::Now;
 use usher_proto::verdict::{CookieUse, Reason, Verdict};
 use usher_proto::wire::{
@@ -18,7 +18,7 @@ use super::commit::Arrival;
 use super::egress::{Egress, NoBuffer};
 use super::gate::Gate;
 use super::limiter::Limiter;
-use super::proxy::{Proxies, TERMS};
+use super::proxy::Proxies;
 use crate::flow::Table;
 use crate::port::{BURST, Burst, Frame, QueuePair};
 use crate::stats::{Counter, PortCounter, Tally};
@@ -31,11 +31,12 @@ struct Lane {
 
 type Lanes = ArrayVec<Lane, BURST>;
 
-/// The two limits: a flood that draws RSTs does not silence challenge ACKs.
+/// Limits, one for each kind: a flood that draws RSTs does not silence challenge ACKs.
 #[derive(Debug)]
 pub(super) struct Limits {
     pub(super) resets: Limiter,
     pub(super) challenges: Limiter,
+    pub(super) errors: Limiter,
 }
 
 impl Limits {
@@ -165,6 +166,10 @@ impl<Q: QueuePair> Turn<'_, Q> {
                     None => return self.deliver(port, frame),
                 }
             }
+            (None, Some(edition)) if self.is_forsaken(edition, seg) => {
+                return self.forsake(port, frame, seg, edition, &cx);
+            }
+            (None, None) if self.take_check(&frame, seg) => return self.deliver(port, frame),
             (None, Some(_)) => listen(seg, &cx, &mut fresh),
             (None, None) => refuse(seg, &cx),
         };
@@ -262,6 +267,7 @@ impl<'a, Q: QueuePair> Turn<'a, Q> {
         if !was_crowded && self.gate.is_crowded() {
             self.tally.add(Counter::CookieMode, 1);
         }
+        let offer = edition.and_then(|edition| self.offer(edition)).unwrap_or_default();
         let kind = edition.map_or(Kind::Respond { answer_len: 0 }, |edition| view.kind(edition));
         Context {
             now: self.now,
@@ -272,7 +278,7 @@ impl<'a, Q: QueuePair> Turn<'a, Q> {
             check_cookies: self.gate.checks(view, &self.now),
             mss: view.ports[usize::from(tuple.port)].mss(&tuple.remote),
             kind,
-            offer: if kind == Kind::Proxy { TERMS } else { Terms::default() },
+            offer,
         }
     }
 }

@@ -19,6 +19,7 @@ use usher_proto::wire::{Addr, Mac, PortView, Tuple};
 use super::front::{Front, Targets};
 use super::listeners::{Listener, Listeners};
 use crate::config::{Cookies, Plan, PortPlan, Prefix, ServiceKind, ServicePlan};
+use crate::health::Subjects;
 use crate::stats::{Board, Tally};
 
 /// What a started port is on its link, beside what the plan says of it.
@@ -55,6 +56,8 @@ pub struct View {
     editions: Box<[Edition]>,
     /// The backends of all proxy services.
     pub(super) targets: Targets,
+    /// How they are checked.
+    pub(super) subjects: Subjects,
     listeners: Listeners,
     /// Whether it has addresses that the view before had not.
     pub(super) has_new_addresses: bool,
@@ -73,14 +76,15 @@ struct Edition {
 }
 
 impl Edition {
-    fn new(service: u16, plan: &ServicePlan, targets: &Targets) -> Self {
+    fn new(service: u16, plan: &ServicePlan, targets: &Targets, ports: &[PortSide]) -> Self {
         let listener = |socket: &SocketAddr| Listener {
             addr: Addr::from(socket.ip()),
             tcp_port: socket.port(),
             port: plan.port as u16,
         };
         let listeners = plan.listen.iter().map(listener).collect();
-        let front = plan.proxy().map(|proxy| Arc::new(Front::new(&plan.name, proxy, targets)));
+        let front =
+            plan.proxy().map(|proxy| Arc::new(Front::new(&plan.name, proxy, targets, ports)));
         Self { service, kind: plan.kind.clone(), front, listeners, is_retired: false }
     }
 
@@ -128,6 +132,7 @@ impl View {
             services: [].into(),
             editions: [].into(),
             targets: Targets::default(),
+            subjects: Subjects::default(),
             listeners: Listeners::new(&[]),
             has_new_addresses: false,
         }
@@ -169,6 +174,7 @@ impl View {
     fn with(mut self, services: &[ServicePlan], in_use: impl Fn(u16) -> bool) -> Self {
         // The configuration sees to it that there are not too many.
         self.targets = self.targets.following(services, &self.ports).unwrap_or_default();
+        self.subjects = Subjects::new(services, self.targets.slots());
         let mut names = Vec::from(std::mem::take(&mut self.services));
         let mut editions = Vec::from(std::mem::take(&mut self.editions));
         // Only what was retired before can be free: workers still open flows of all the others.
@@ -182,7 +188,7 @@ impl View {
             if known.is_none() {
                 names.push(plan.name.clone());
             }
-            let edition = Edition::new(service as u16, plan, &self.targets);
+            let edition = Edition::new(service as u16, plan, &self.targets, &self.ports);
             let same = editions.iter().position(|old| old.is_same(&edition));
             let index = same.or_else(|| free.pop()).unwrap_or(editions.len());
             free.retain(|other| *other != index);
@@ -263,6 +269,11 @@ impl View {
             Some(ServiceKind::Respond(bytes)) => bytes,
             Some(ServiceKind::Proxy(_)) | None => &[],
         }
+    }
+
+    /// How many editions there are.
+    pub(super) fn edition_count(&self) -> usize {
+        self.editions.len()
     }
 
     /// A proxy service's edition; `None` for one of another kind.

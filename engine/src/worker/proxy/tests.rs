@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use usher_proto::testing::{
-    ArpFrame, CLIENT_MAC, Envelope, OUR_MAC, TcpFrame, TcpRead, arp, read_arp, read_tcp, tcp,
+    ArpFrame, CLIENT_MAC, Envelope, OUR_MAC, Read, TcpFrame, TcpRead, arp, read, read_arp, tcp,
 };
 use usher_proto::wire::{Flags, Mac};
 
@@ -45,6 +45,7 @@ fn plan(service: &str) -> Plan {
         port = "wan"
         kind = "proxy"
         backends = ["10.20.0.2:8080"]
+        health_check = {{ type = "tcp", interval = "600s", timeout = "300s" }}
         {service}
         "#
     );
@@ -64,10 +65,12 @@ impl Bench {
         let queue = |port: &mut memory::MemoryPort| port.start().unwrap().pop();
         let queues = vec![queue(&mut wan), queue(&mut lan)];
         let mut clock = FakeClock::default();
-        let seeds = Seeds::from_bytes([[1; 32], [2; 32], [3; 32]]);
+        let seeds = Seeds::from_bytes([[1; 32]; 5]);
         let issued = LastIssued::default();
         let worker = Worker::new(Outfit::new(view), queues, 100, issued, seeds, clock.now());
         let mut bench = Self { worker, wan: wan_wire, lan: lan_wire, clock };
+        bench.turn();
+        bench.be_checked();
         bench.wait_ms(3000);
         while bench.wan.receive(0).is_some() || bench.lan.receive(0).is_some() {}
         bench
@@ -98,25 +101,35 @@ impl Bench {
         (drain(&mut self.wan), drain(&mut self.lan))
     }
 
-    /// Answers the question for the backend's MAC.
-    fn resolve(&mut self) {
+    /// The first check: the question for the backend's MAC, a SYN, its SYN-ACK, a RST.
+    fn be_checked(&mut self) {
         self.wait_ms(10);
-        let question = read_arp(self.lan.receive(0).expect("a question").bytes());
-        assert_eq!(question.target.1.to_string(), "10.20.0.2");
+        let frames: Vec<_> = std::iter::from_fn(|| self.lan.receive(0)).collect();
+        let mut questions = frames.iter().map(|frame| read_arp(frame.bytes()));
+        assert!(questions.any(|asked| asked.target.1.to_string() == "10.20.0.2"));
+        drop(frames);
         let reply: ArpFrame =
             arp().sender("10.20.0.2").sender_mac(BACKEND_MAC).target("10.20.0.1").reply_to(LAN_MAC);
         assert!(self.lan.send(0, &reply.build()));
         self.turn();
+        let syn = drain(&mut self.lan).pop().expect("a SYN");
+        let (_, mut to_backend) = self.backend_sends(&syn_ack(&syn, 1));
+        let said = to_backend[0].payload.len() as u32;
+        if said > 0 {
+            let heard = backend(&syn).ack(2, syn.seq.wrapping_add(1 + said)).timestamps(901, 0);
+            (_, to_backend) = self.backend_sends(&heard);
+        }
+        assert!(to_backend[0].flags.has(Flags::RST));
     }
 
-    /// The client's handshake up to its third ACK with `data`; returns our ISN.
-    fn shake(&mut self, data: &[u8]) -> u32 {
+    /// The client's handshake up to its third ACK with `data`; returns our ISN, and our SYN to the backend.
+    fn shake(&mut self, data: &[u8]) -> (u32, TcpRead) {
         let (back, _) = self.client_sends(&client().syn(99).linux(1460, 5000, 7));
         let (iss, stamp) = (back[0].seq, back[0].timestamps.unwrap().val);
         let ack = client().ack(100, iss.wrapping_add(1)).timestamps(5001, stamp).payload(data);
-        let (to_client, _) = self.client_sends(&ack);
+        let (to_client, mut to_backend) = self.client_sends(&ack);
         assert!(to_client.is_empty(), "nothing is acknowledged by us: {to_client:?}");
-        iss
+        (iss, to_backend.pop().expect("a SYN"))
     }
 
     fn assert_balanced(&self) {
@@ -138,12 +151,17 @@ impl Bench {
     }
 }
 
+/// The segments that came out.
 fn drain(wire: &mut Wire) -> Vec<TcpRead> {
-    let read = |frame: memory::MemoryFrame| {
+    let frames = std::iter::from_fn(|| wire.receive(0));
+    let segment = |frame: memory::MemoryFrame| {
         assert!(frame.bytes().len() >= 60, "shorter than Ethernet's least frame");
-        read_tcp(frame.bytes())
+        match read(frame.bytes()) {
+            Read::Tcp(segment) => Some(segment),
+            _ => None,
+        }
     };
-    std::iter::from_fn(|| wire.receive(0)).map(read).collect()
+    frames.filter_map(segment).collect()
 }
 
 fn client() -> TcpFrame {
@@ -170,9 +188,7 @@ fn syn_ack(syn: &TcpRead, isn: u32) -> TcpFrame {
 #[test]
 fn a_client_and_a_backend_are_joined() {
     let mut bench = Bench::new("");
-    let iss = bench.shake(b"GET /");
-    bench.resolve();
-    let syn = drain(&mut bench.lan).pop().expect("a SYN");
+    let (iss, syn) = bench.shake(b"GET /");
     assert_eq!((syn.flags, syn.to.to_string()), (Flags::SYN, "10.20.0.2:8080".into()));
     assert_eq!((syn.src_mac, syn.dst_mac), (LAN_MAC, BACKEND_MAC));
     assert_eq!(bench.worker.flows(State::SynSent), 1);
@@ -226,9 +242,9 @@ fn short_frames_are_passed_on_with_clean_padding() {
     let mut bench = Bench::new("");
     let (back, _) = bench.client_sends(&client().syn(99).mss(1460));
     let iss = back[0].seq;
-    bench.client_sends(&client().ack(100, iss.wrapping_add(1)).payload(b"GET /"));
-    bench.resolve();
-    let syn = drain(&mut bench.lan).pop().expect("a SYN");
+    let request = client().ack(100, iss.wrapping_add(1)).payload(b"GET /");
+    let (_, to_backend) = bench.client_sends(&request);
+    let syn = to_backend.last().expect("a SYN").clone();
     let opened = backend(&syn).ack(7000, syn.seq.wrapping_add(1)).with(Flags::SYN).mss(1460);
     let (_, to_backend) = bench.backend_sends(&opened);
     assert_eq!(to_backend.last().expect("the request").payload, b"GET /");
@@ -237,4 +253,54 @@ fn short_frames_are_passed_on_with_clean_padding() {
     bench.turn();
     let passed = bench.lan.receive(0).expect("the ACK");
     assert_eq!((passed.bytes().len(), &passed.bytes()[54..]), (60, &[0; 6][..]));
+}
+
+/// A backend that refuses, and no other: the client is told, and nothing is left.
+#[test]
+fn a_client_that_no_backend_takes_is_reset() {
+    let mut bench = Bench::new("backend_retries = 0");
+    let (iss, syn) = bench.shake(b"GET /");
+    assert_eq!(bench.worker.held(), 1);
+    let refusal = backend(&syn).rst(0).seq(0).with(Flags::ACK);
+    let refusal = TcpFrame::ack(refusal, 0, syn.seq.wrapping_add(1)).with(Flags::RST);
+    let (to_client, to_backend) = bench.backend_sends(&refusal);
+    assert!(to_backend.iter().all(|segment| segment.flags.has(Flags::RST)), "{to_backend:?}");
+    let reset = to_client.last().expect("a RST");
+    assert_eq!((reset.flags.has(Flags::RST), reset.seq), (true, iss.wrapping_add(1)));
+    assert_eq!(bench.worker.records(), 0);
+    bench.assert_balanced();
+}
+
+/// The PROXY header is ours: it goes first, again until it is acknowledged, and the client never hears of it.
+#[test]
+fn a_proxy_header_goes_first_and_again() {
+    let mut bench = Bench::new("proxy_protocol = true");
+    let (iss, syn) = bench.shake(b"GET /");
+    let (_, to_backend) = bench.backend_sends(&syn_ack(&syn, 7000));
+    let first = syn.seq.wrapping_add(1);
+    assert_eq!(&to_backend[0].payload[..12], b"\r\n\r\n\0\r\nQUIT\n");
+    assert_eq!((to_backend[0].seq, to_backend[0].payload.len()), (first, 28));
+    assert_eq!((to_backend[1].seq, to_backend[1].payload.as_slice()), (first + 28, &b"GET /"[..]));
+    bench.wait_ms(1500);
+    let again = drain(&mut bench.lan);
+    assert_eq!((again[0].seq, &again[0].payload), (first, &to_backend[0].payload));
+    // half of it is acknowledged: to the client nothing is
+    let stamp = syn.timestamps.unwrap().val;
+    let half = backend(&syn).ack(7001, first + 14).timestamps(901, stamp);
+    let (to_client, _) = bench.backend_sends(&half);
+    assert_eq!((to_client[0].seq, to_client[0].ack), (iss.wrapping_add(1), 100));
+    let whole = backend(&syn).ack(7001, first + 33).timestamps(902, stamp);
+    let (to_client, _) = bench.backend_sends(&whole);
+    assert_eq!(to_client[0].ack, 105);
+}
+
+/// All backends are down: who asks is refused at once.
+#[test]
+fn a_service_whose_backends_are_down_refuses() {
+    let mut bench = Bench::new("backend_retries = 0\nno_backend = \"reset\"");
+    bench.worker.proxies.backends.get_mut(0).up = false;
+    bench.worker.proxies.offers.forget();
+    let (to_client, _) = bench.client_sends(&client().syn(5));
+    assert_eq!((to_client[0].flags, to_client[0].ack), (Flags::RST | Flags::ACK, 6));
+    bench.assert_balanced();
 }

@@ -167,7 +167,7 @@ fn keyring(setup: &Setup, now: &Now) -> Keyring {
 }
 
 fn seeds(rng: &mut Rng) -> Seeds {
-    Seeds::from_bytes([(); 3].map(|()| [(); 32].map(|()| rng.next() as u8)))
+    Seeds::from_bytes([(); 5].map(|()| [(); 32].map(|()| rng.next() as u8)))
 }
 
 impl Engine {

@@ -1,0 +1,59 @@
+//! What SYN-ACKs of proxy services agree to: what all usable backends would.
+
+#![forbid(unsafe_code)]
+
+use usher_proto::tcp::Terms;
+
+use super::front::Front;
+use crate::service::Backends;
+
+/// One worker's offers, by edition; made anew when something is learned of a backend.
+#[derive(Debug)]
+pub(super) struct Offers(Box<[Offer]>);
+
+#[derive(Clone, Copy, Debug)]
+enum Offer {
+    /// Something was learned since.
+    Stale,
+    /// No backend is usable.
+    Nothing,
+    These(Terms),
+}
+
+impl Offers {
+    pub(super) fn new(editions: usize) -> Self {
+        Self(vec![Offer::Stale; editions].into())
+    }
+
+    /// Something was learned of a backend.
+    pub(super) fn forget(&mut self) {
+        self.0.fill(Offer::Stale);
+    }
+
+    /// What the service of this edition agrees to; `None` if none of its backends is usable.
+    #[inline]
+    pub(super) fn get(
+        &mut self,
+        edition: u16,
+        front: &Front,
+        backends: &Backends,
+    ) -> Option<Terms> {
+        let offer = self.0.get_mut(usize::from(edition))?;
+        if matches!(offer, Offer::Stale) {
+            *offer = make(front, backends);
+        }
+        match offer {
+            Offer::These(terms) => Some(*terms),
+            Offer::Nothing | Offer::Stale => None,
+        }
+    }
+}
+
+#[cold]
+fn make(front: &Front, backends: &Backends) -> Offer {
+    if front.slots.iter().any(|slot| backends.get(*slot).is_usable()) {
+        Offer::These(backends.terms(&front.slots, front.mss))
+    } else {
+        Offer::Nothing
+    }
+}
