@@ -193,3 +193,60 @@ fn the_syns_mss_leaves_room_for_what_translation_puts_in() {
         assert_eq!(splice.syn().options.mss, Some(mss), "{client_mss} {way}");
     }
 }
+
+/// The answer to a repeated SYN-ACK is the header, where that was lost with our ACK; a SYN-ACK of another
+/// connection is a stranger's.
+#[test]
+fn a_repeated_syn_ack_gets_the_header_again() {
+    let fixture = Fixture::new();
+    let header = Choice { header_len: 28, ..choice() };
+    let mut splice = opened(&full(), &header, &fixture);
+    let again = answer(splice.pass(Half::Backend, &syn_ack(&full()), &fixture.at(2)));
+    assert_eq!((again.seq, again.payload_len), (UP.add(1), 28));
+    let stranger = Segment { ack: UP.add(9), ..syn_ack(&full()) };
+    assert!(answer(splice.pass(Half::Backend, &stranger, &fixture.at(3))).limited);
+    let _ = splice.pass(Half::Backend, &backend(Flags::ACK, 0, 28, 0), &fixture.at(4));
+    let late = answer(splice.pass(Half::Backend, &syn_ack(&full()), &fixture.at(5)));
+    assert_eq!((late.seq, late.payload_len), (UP.add(1), 0));
+}
+
+/// Our own ACKs echo the newest TSval, whatever came late.
+#[test]
+fn our_own_acks_echo_the_newest() {
+    let fixture = Fixture::new();
+    let mut splice = opened(&full(), &choice(), &fixture);
+    let at = |seg: Segment, val: u32| {
+        let timestamps = seg.options.timestamps.map(|ts| Timestamps { val, ..ts });
+        Segment { options: Options { timestamps, ..seg.options }, ..seg }
+    };
+    for ms in [20, 10] {
+        let up = at(client(Flags::ACK, 0, 0, 5), CLIENT_CLOCK.wrapping_add(ms));
+        let down = at(backend(Flags::ACK, 0, 0, 5), BACKEND_CLOCK.wrapping_add(ms));
+        forwarded(splice.pass(Half::Client, &up, &fixture.at(ms)));
+        forwarded(splice.pass(Half::Backend, &down, &fixture.at(ms)));
+    }
+    let unsent = client(Flags::ACK, 5, 99, 0);
+    let to_client = answer(splice.pass(Half::Client, &unsent, &fixture.at(30)));
+    let newest = Timestamps { val: ECHOED.wrapping_add(20), ecr: CLIENT_CLOCK.wrapping_add(20) };
+    assert_eq!(to_client.options.timestamps, Some(newest));
+    let unsent = backend(Flags::ACK, 5, 99, 0);
+    let to_backend = answer(splice.pass(Half::Backend, &unsent, &fixture.at(30)));
+    let newest = Timestamps { val: CLOCK + 77 + 20, ecr: BACKEND_CLOCK + 20 };
+    assert_eq!(to_backend.options.timestamps, Some(newest));
+}
+
+/// What the client still sees of a header's numbers ends long after it was acknowledged.
+#[test]
+fn a_header_is_forgotten_in_time() {
+    let fixture = Fixture::new();
+    let header = Choice { header_len: 28, ..choice() };
+    let mut splice = opened(&full(), &header, &fixture);
+    let mut floored = |acked: u32| {
+        let first = UP.add(1).add(28);
+        splice.up.nxt = splice.irs.add(1).add(acked);
+        let seg = Segment { ack: first.add(acked), ..backend(Flags::ACK, 0, 0, 0) };
+        forwarded(splice.pass(Half::Backend, &seg, &fixture.at(2))).ops.has(Ops::FLOOR_SACK)
+    };
+    assert!(floored(0) && floored(1 << 24) && floored((1 << 24) + 1));
+    assert!(!floored((1 << 24) + 2), "a segment later");
+}
