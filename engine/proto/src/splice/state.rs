@@ -238,7 +238,6 @@ fn stamped(timestamps: Option<Timestamps>) -> ReplyOptions {
 
 /// The window field that announces `bytes`, or as many as it can.
 pub(super) fn field(bytes: u32, shift: u8) -> u16 {
-    let bytes = if bytes > i32::MAX as u32 { 0 } else { bytes };
     (bytes >> shift).min(0xffff) as u16
 }
 

@@ -645,6 +645,37 @@ mod tests {
         };
         assert_eq!(sack(&floored(10)), [(10, 15), (110, 120)]);
         assert_eq!(sack(&floored(15)), []);
+        // With new headers the sound block is kept.
+        let tagged = Outward { link: Link { vlan: 7, ..out.link }, ..out };
+        let frame = words.through(&tagged, &floored(15), false).unwrap();
+        assert_eq!(read_tcp(&frame).sack, [(110, 120)]);
+    }
+
+    /// RFC 791 §3.1, RFC 9293 §3.1: DF, the identification and the urgent pointer are the sender's, also with
+    /// new headers and in pieces.
+    #[test]
+    fn what_is_the_senders_is_kept() {
+        let (_, out, rewrite) = fixed();
+        let tagged = Outward { link: Link { vlan: 7, ..out.link }, ..out };
+        for fragment in [0x4000, 0] {
+            let frame = tcp().ack(10, 20).urgent(4).fragment(fragment).payload(b"abcdef");
+            let mut frame = frame.build();
+            let Ok(Parsed::Tcp(seg)) = parse(&frame, &port(), RxChecksums::default()) else {
+                panic!("a segment")
+            };
+            let mut pieces = split(&frame, &seg, &out, &rewrite, 3);
+            for pointer in [4, 1] {
+                let mut room = [0; 100];
+                let len = pieces.write_next(&mut room).unwrap().unwrap();
+                let piece = read_tcp(&room[..len]);
+                assert_eq!((piece.flags.has(Flags::URG), piece.urgent), (true, pointer));
+            }
+            frame.resize(200, 0);
+            let len = translate(&mut frame, &seg, &tagged, &rewrite, false).unwrap();
+            let read = read_tcp(&frame[..len]);
+            assert_eq!((read.id, read.dont_fragment), (0x1234, fragment != 0));
+            assert_eq!((read.flags.has(Flags::URG), read.urgent), (true, 4));
+        }
     }
 
     #[test]

@@ -51,6 +51,8 @@ pub struct TcpRead {
     pub flags: Flags,
     /// Window field.
     pub window: u16,
+    /// The urgent pointer; 0 without URG.
+    pub urgent: u16,
     /// The option MSS.
     pub mss: Option<u16>,
     /// The option window scale.
@@ -285,7 +287,8 @@ fn tcp(ip: &Ip, segment: &[u8]) -> Result<Read, Complaint> {
     let [offset, flags] = bytes.take()?;
     let window = bytes.u16()?;
     let [_, _, urgent @ ..]: [u8; 4] = bytes.take()?;
-    ensure(urgent == [0, 0], "urgent pointer")?;
+    let urgent = u16::from_be_bytes(urgent);
+    ensure(Flags(flags).has(Flags::URG) || urgent == 0, "an urgent pointer without URG")?;
     let header_len = usize::from(offset >> 4) * 4;
     ensure(offset & 15 == 0, "reserved bits")?;
     ensure((20..=segment.len()).contains(&header_len), "data offset")?;
@@ -303,6 +306,7 @@ fn tcp(ip: &Ip, segment: &[u8]) -> Result<Read, Complaint> {
         ack,
         flags: Flags(flags),
         window,
+        urgent,
         mss: None,
         window_scale: None,
         sack_permitted: false,

@@ -15,6 +15,7 @@ pub struct TcpFrame {
     ack: u32,
     flags: Flags,
     window: u16,
+    urgent: u16,
     options: Vec<u8>,
     data_offset: Option<u8>,
     payload: Vec<u8>,
@@ -31,6 +32,7 @@ pub fn tcp() -> TcpFrame {
         ack: 0,
         flags: Flags(0),
         window: 65535,
+        urgent: 0,
         options: Vec::new(),
         data_offset: None,
         payload: Vec::new(),
@@ -118,6 +120,13 @@ impl TcpFrame {
         self
     }
 
+    /// With URG and this urgent pointer.
+    #[must_use]
+    pub fn urgent(mut self, pointer: u16) -> Self {
+        self.urgent = pointer;
+        self.with(Flags::URG)
+    }
+
     /// With the option MSS.
     #[must_use]
     pub fn mss(self, mss: u16) -> Self {
@@ -201,7 +210,8 @@ impl TcpFrame {
         let words = self.data_offset.unwrap_or(5 + option_words as u8);
         segment.extend([words << 4, self.flags.0]);
         segment.extend(self.window.to_be_bytes());
-        segment.extend([0; 4]);
+        segment.extend([0; 2]);
+        segment.extend(self.urgent.to_be_bytes());
         segment.extend(&self.options);
         segment.resize(20 + 4 * option_words, 0);
         segment.extend(&self.payload);

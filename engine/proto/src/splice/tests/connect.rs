@@ -35,6 +35,9 @@ fn a_backend_in_time_wait_is_reset_once() {
         assert_eq!(step.then, then);
     }
     assert_eq!(splice.syn().seq, UP);
+    splice.retry(&choice(), &fixture.at(2));
+    let step = splice.pass(Half::Backend, &stale, &fixture.at(3));
+    assert_eq!(step.then, Then::SynAgain, "another port has its own chance");
 }
 
 /// A late SYN-ACK of an earlier try is told apart by the ISN of each, and reset.
@@ -249,4 +252,38 @@ fn a_header_is_forgotten_in_time() {
     };
     assert!(floored(0) && floored(1 << 24) && floored((1 << 24) + 1));
     assert!(!floored((1 << 24) + 2), "a segment later");
+}
+
+/// What the client was let send it may send, though the backend takes less at first (RFC 9293 §3.8.6: a
+/// window that shrinks).
+#[test]
+fn a_window_once_offered_is_kept() {
+    let fixture = Fixture::new();
+    let mut splice = opened(&Learned { window: 5000, ..full() }, &choice(), &fixture);
+    forwarded(splice.pass(Half::Client, &client(Flags::ACK, 9000, 0, 100), &fixture.at(2)));
+    let beyond = splice.pass(Half::Client, &client(Flags::ACK, 10_001, 0, 100), &fixture.at(2));
+    assert!(answer(beyond).limited);
+}
+
+/// The client's window is followed while no backend has answered.
+#[test]
+fn an_early_window_reaches_the_backend() {
+    let fixture = Fixture::new();
+    let mut splice = Splice::open(&tcb(), &choice(), &fixture.at(0));
+    let wider = Segment { window: 300, ..client(Flags::ACK, 0, 0, 0) };
+    let _ = splice.pass(Half::Client, &wider, &fixture.at(1));
+    let ack = answer(splice.pass(Half::Backend, &syn_ack(&full()), &fixture.at(2)));
+    assert_eq!(ack.window, 300);
+}
+
+/// No segment is larger than the way takes, whatever the backend would.
+#[test]
+fn the_way_limits_segments_too() {
+    let fixture = Fixture::new();
+    let mut splice = opened(&full(), &Choice { mss: 1000, ..choice() }, &fixture);
+    for (len, fits) in [(988, true), (989, false)] {
+        let step = splice.pass(Half::Client, &client(Flags::ACK, 0, 0, len), &fixture.at(2));
+        assert_eq!(matches!(step.passage, Passage::Forward(_)), fits, "{len}");
+        assert_eq!(matches!(step.passage, Passage::Split(_, 988)), !fits, "{len}");
+    }
 }
