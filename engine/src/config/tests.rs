@@ -276,6 +276,22 @@ fn proxies_are_planned() {
     assert!(plan.services[0].answer().is_none() && plan.notices.is_empty());
 }
 
+/// Networks of the same size, and gateways, on both ports.
+#[test]
+fn among_equals_a_service_s_own_port_counts() {
+    let text = PROXY
+        .replace("\"10.10.8.2/24\"]", "\"10.10.0.9/16\"]\ngateways = [\"10.20.0.1\"]")
+        .replace("\"10.10.8.3:80\"", "\"10.10.8.3:80\", \"10.20.8.3:80\"");
+    let ports = |text: &str| {
+        let plan = parse(text).unwrap_or_else(|error| panic!("{error}"));
+        let backends = &plan.services[0].proxy().unwrap().backends;
+        backends.iter().map(|backend| backend.port).collect::<Vec<_>>()
+    };
+    assert_eq!(ports(&text), [1, 0, 0, 1, 0]);
+    let moved = text.replacen("port = \"wan\"", "port = \"lan\"", 1);
+    assert_eq!(ports(&moved), [1, 0, 1, 1, 1]);
+}
+
 #[test]
 fn where_a_service_is_a_proxy_auto_is_one_core() {
     let plan = parse(&PROXY.replace("cores = [1]", "cores = \"auto\"")).unwrap();

@@ -87,7 +87,7 @@ pub struct Checks {
     slots: HashMap<Tuple, u16, RandomState>,
     /// Where the search for something to do goes on, if it is under way.
     cursor: Option<usize>,
-    /// Nothing is due before.
+    /// Nothing is due before: what happens between two searches only moves deadlines later.
     wake: Tick,
 }
 
@@ -209,7 +209,6 @@ impl Checks {
         let subject = subjects.get(slot)?;
         let (_, probe) = self.entries[usize::from(slot)].as_mut()?.under_way.as_mut()?;
         let Step { reply, end } = probe.take(seg, payload, &subject.script, now);
-        self.wake = self.wake.min(probe.deadline());
         let Some(end) = end else {
             let said = reply.map(|reply| Taken::Said(Said { slot, tuple, reply }));
             return Some(said.unwrap_or(Taken::Nothing));
@@ -265,7 +264,6 @@ impl Checks {
             }
         };
         backend.up = entry.watch.is_up();
-        self.wake = self.wake.min(entry.deadline(subject));
         turn
     }
 }

@@ -164,6 +164,9 @@ fn a_header_is_enough_for_a_tcp_check() {
     let part = play.segment(Flags::ACK, 5);
     let rest = play.take(&part, b"").reply.unwrap();
     assert_eq!((rest.seq, rest.payload_offset, rest.payload_len), (ISS.add(6), 5, 7));
+    let late = play.segment(Flags::ACK, 2);
+    let rest = play.take(&late, b"").reply.unwrap();
+    assert_eq!((rest.seq, rest.payload_offset), (ISS.add(6), 5), "an ACK that was overtaken");
     let step = play.take(&play.segment(Flags::ACK, 12), b"");
     assert_eq!((step.end, step.reply.unwrap().seq), (Some(Ok(LEARNED)), ISS.add(13)));
 }
@@ -179,6 +182,7 @@ fn a_status_line_decides() {
         let mut play = Play::http();
         let request = play.open();
         assert_eq!(usize::from(request.payload_len), play.script.bytes().len());
+        assert_eq!(request.window, play.syn.window >> play.syn.options.window_scale.unwrap());
         let (last, first) = pieces.split_last().unwrap();
         for piece in first {
             let step = play.data(piece.as_bytes());
@@ -199,7 +203,9 @@ fn data_counts_in_order_and_once() {
     let all = play.script.bytes().len() as u32;
     let later = Segment { seq: play.nxt.add(6), ..play.segment(Flags::ACK, all) };
     let step = play.take(&later, &line[6..]);
-    assert_eq!((step.reply.unwrap().ack, step.end), (play.nxt, None), "a gap");
+    let reply = step.reply.unwrap();
+    assert_eq!((reply.ack, step.end), (play.nxt, None), "a gap");
+    assert_eq!(reply.options.timestamps.unwrap().ecr, 76, "RFC 7323 §4.3: not of what is ahead");
     let first = play.segment(Flags::ACK, all);
     play.data(&line[..6]);
     let step = play.take(&first, &line[..6]);

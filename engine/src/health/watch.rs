@@ -222,7 +222,6 @@ mod tests {
         assert_eq!(watch.struck(&TIMING, false), Some(Turn::Down));
         assert_eq!([false; 9].map(|last| watch.struck(&TIMING, last)), [None; 9]);
         // only checks bring it back, and then failures count from the beginning
-        watch.connected();
         assert!(!watch.is_up());
         assert_eq!(until_turn(&mut watch, true), (2, Turn::Up));
         assert_eq!(watch.struck(&TIMING, false), None);

@@ -175,6 +175,7 @@ fn a_new_plan_gives_up_checks_and_keeps_states() {
     let (tuple, _) = bench.begin(0);
     let over = bench.renew(&[(ONE, "health_check = { type = \"http\", path = \"/\" }")]);
     assert_eq!(over.iter().map(|ended| ended.tuple).collect::<Vec<_>>(), [tuple]);
+    assert!(bench.checks.slots.is_empty());
     assert_eq!(bench.answer(tuple, Flags::SYN | Flags::ACK), None);
     assert!(!bench.backends.get(0).up);
     bench.ms = 3000;
