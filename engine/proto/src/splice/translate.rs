@@ -560,6 +560,38 @@ mod tests {
             prop_assert_eq!(sense(&frame), sense(&expected.build(OUR_MAC, BACKEND_MAC)));
         }
 
+        /// Whatever options a segment has, its translation is sound, and still the same segment.
+        #[test]
+        fn odd_options_do_no_harm(
+            soup in prop::collection::vec(prop_oneof![0..12u8, any::<u8>()], 0..=40),
+            (_, out, rewrite) in cases(), ops: u8, floor: u32, whole: bool,
+        ) {
+            let frame = tcp().ack(1, 2).option(&soup).payload(b"payload").ttl(9).build();
+            let parsed = parse(&frame, &port(), RxChecksums::default());
+            let Ok(Parsed::Tcp(seg)) = parsed else { return Ok(()) };
+            let rewrite = Rewrite { ops: Ops(ops), sack_floor: SeqNum(floor), ..rewrite };
+            let mut room = frame.clone();
+            room.resize(frame.len() + 60, 0xee);
+            let len = translate(&mut room, &seg, &out, &rewrite, whole).unwrap();
+            let mut pieces = [Vec::from(&room[..len]), std::vec![0; 200]];
+            let len = split(&frame, &seg, &out, &rewrite, 99).write_next(&mut pieces[1]);
+            pieces[1].truncate(len.unwrap().unwrap());
+            for mut piece in pieces {
+                piece[..6].copy_from_slice(&OUR_MAC.0);
+                piece[6..12].copy_from_slice(&CLIENT_MAC.0);
+                let view = PortView { vlan: out.link.vlan, ..port() };
+                let Ok(Parsed::Tcp(read)) = parse(&piece, &view, RxChecksums::default()) else {
+                    panic!("a sound segment: {piece:02x?}")
+                };
+                prop_assert_eq!((read.seq, read.payload_len), (rewrite.seq, 7));
+                prop_assert!(piece.ends_with(b"payload"));
+                let stamps = read.options.timestamps.map(|ts| (ts.val, ts.ecr));
+                let was = seg.options.timestamps.map(|ts| (ts.val, ts.ecr));
+                let new = Some((rewrite.ts_val, rewrite.ts_ecr));
+                prop_assert!(stamps.is_none() || stamps == was || stamps == new);
+            }
+        }
+
         /// The pieces of a segment are its payload in order, each sound, with FIN and PSH on the last and
         /// CWR on the first.
         #[test]

@@ -287,3 +287,22 @@ fn the_way_limits_segments_too() {
         assert_eq!(matches!(step.passage, Passage::Split(_, 988)), !fits, "{len}");
     }
 }
+
+/// Where the client's tuple is used, the backend knows its clock from earlier connections: TSvals pass as they
+/// are, from the SYN on.
+#[test]
+fn a_bridged_clients_clock_is_its_own() {
+    let fixture = Fixture::new();
+    let bridged = Choice { ts_offset: None, ..choice() };
+    let mut splice = Splice::open(&tcb(), &bridged, &fixture.at(0));
+    assert_eq!(splice.syn().options.timestamps.map(|ts| ts.val), Some(CLIENT_CLOCK));
+    let ack = answer(splice.pass(Half::Backend, &syn_ack(&full()), &fixture.at(1)));
+    assert_eq!(ack.options.timestamps.map(|ts| ts.val), Some(CLIENT_CLOCK));
+    let up = forwarded(splice.pass(Half::Client, &client(Flags::ACK, 0, 0, 5), &fixture.at(2)));
+    assert_eq!((up.ts_val, up.ts_ecr), (CLIENT_CLOCK, BACKEND_CLOCK));
+    let echoed = Some(Timestamps { val: BACKEND_CLOCK, ecr: CLIENT_CLOCK });
+    let seg = backend(Flags::ACK, 0, 5, 0);
+    let seg = Segment { options: Options { timestamps: echoed, ..seg.options }, ..seg };
+    let down = forwarded(splice.pass(Half::Backend, &seg, &fixture.at(3)));
+    assert_eq!((down.ts_val, down.ts_ecr), (ECHOED, CLIENT_CLOCK));
+}
