@@ -37,6 +37,8 @@ impl Splice {
         let (first_up, first_down) = (tcb.irs.add(1), tcb.iss.add(1));
         let edge = first_up.add(u32::from(cx.window));
         let down_edge = first_down.add(tcb.snd_wnd);
+        let stamps = marks.has(Marks::CLIENT_STAMPS);
+        let options_len = if stamps { TIMESTAMPS_LEN } else { 0 };
         let mut splice = Self {
             up: Stream { nxt: first_up, una: first_up, edge },
             down: Stream { nxt: first_down, una: first_down, edge: down_edge },
@@ -57,7 +59,7 @@ impl Splice {
             backend: 0,
             place: u16::MAX,
             path_mss: 0,
-            client_mss: tcb.mss,
+            client_mss: tcb.mss.saturating_add(options_len),
             backend_mss: 0,
             marks,
             up_ops: Ops::default(),
@@ -104,9 +106,8 @@ impl Splice {
     /// the backend may not have them.
     fn syn_mss(&self, choice: &Choice) -> u16 {
         let stamps = self.marks.has(Marks::CLIENT_STAMPS);
-        let client = self.client_mss.saturating_add(if stamps { TIMESTAMPS_LEN } else { 0 });
         let inserted = if stamps && !choice.learned.timestamps { TIMESTAMPS_LEN } else { 0 };
-        client.min(choice.mss).saturating_sub(inserted).max(MSS_FLOOR)
+        self.client_mss.min(choice.mss).saturating_sub(inserted).max(MSS_FLOOR)
     }
 
     /// The SYN of the present try. It asks for what the client agreed to, and for its window scale.
@@ -224,9 +225,10 @@ impl Splice {
             .with(Ops::STAMP, stamps)
             .with(Ops::STRIP_STAMP, !stamps)
             .with(Ops::INSERT_STAMP, inserts);
-        let options_len = if stamps { TIMESTAMPS_LEN } else { 0 };
-        let mss = learned.mss.min(self.path_mss).max(LEAST_MSS);
-        self.backend_mss = mss.saturating_sub(options_len);
+        if inserts {
+            self.client_mss = self.client_mss.saturating_sub(TIMESTAMPS_LEN);
+        }
+        self.backend_mss = learned.mss.min(self.path_mss).max(LEAST_MSS);
     }
 
     /// The PROXY header, as the owner has it, in a segment of its own.

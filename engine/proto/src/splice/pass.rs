@@ -241,17 +241,20 @@ impl Splice {
         if ops.has(Ops::CLEAR_ECN) { Flags::ECE.0 | Flags::CWR.0 } else { 0 }
     }
 
-    /// Whole, or in pieces for a receiver that takes less.
+    /// Whole, or in pieces for a receiver that takes less: its MSS is for payload and options (RFC 6691 §2).
     #[inline(always)]
     pub(super) fn sized(&self, half: Half, seg: &Segment, rewrite: Rewrite) -> Passage {
+        const FIXED_HEADER: u16 = 20;
         let most = match half {
             Half::Client => self.backend_mss,
             Half::Backend => self.client_mss,
         };
+        let options = u16::from(seg.header_len).saturating_sub(FIXED_HEADER);
+        let most = most.saturating_sub(options);
         if seg.payload_len <= most {
             Passage::Forward(rewrite)
         } else {
-            Passage::Split(rewrite, most)
+            Passage::Split(rewrite, most.max(1))
         }
     }
 

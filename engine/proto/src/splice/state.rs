@@ -118,9 +118,9 @@ pub struct Splice {
     pub place: u16,
     /// The largest MSS that the way takes.
     pub(super) path_mss: u16,
-    /// The largest payload for the client, in bytes: options are taken off.
+    /// How much payload and options, in bytes, a segment may have that goes to the client as it is.
     pub(super) client_mss: u16,
-    /// The largest payload for the backend. While opening: the MSS of our SYN.
+    /// The same for the backend. While opening: the MSS of our SYN.
     pub(super) backend_mss: u16,
     pub(super) marks: Marks,
     /// What is done to segments for the backend.

@@ -101,7 +101,9 @@ fn segment(
 ) -> Segment {
     let tuple = Tuple { remote: Addr::v4([10, 0, 0, 1]), ..Tuple::default() };
     let options = Options { timestamps: Some(Timestamps { val, ecr }), ..Options::default() };
-    Segment { tuple, seq, ack, flags, window: 100, options, payload_len, ..Segment::default() }
+    let header_len = 32;
+    let plain = Segment { header_len, window: 100, options, ..Segment::default() };
+    Segment { tuple, seq, ack, flags, payload_len, ..plain }
 }
 
 /// The backend's SYN-ACK that agrees to `learned`.

@@ -145,10 +145,14 @@ fn a_backend_that_agrees_to_less_is_translated_and_learned() {
     assert_eq!((up.clear, up.window), (Flags::ECE.0 | Flags::CWR.0, 65_535), "512 times as much");
     let large = client(Flags::ACK, 700, 0, 1400);
     let step = splice.pass(Half::Client, &large, &fixture.at(3)).passage;
-    assert!(matches!(step, Passage::Split(_, 1000)), "{step:?}");
+    assert!(matches!(step, Passage::Split(_, 988)), "what became padding counts: {step:?}");
 
-    let seg =
-        Segment { options: Options::default(), window: 5000, ..backend(Flags::ACK, 0, 0, 900) };
+    let seg = Segment {
+        header_len: 20,
+        options: Options::default(),
+        window: 5000,
+        ..backend(Flags::ACK, 0, 0, 900)
+    };
     let down = forwarded(splice.pass(Half::Backend, &seg, &fixture.at(40)));
     assert!(down.ops.has(Ops::INSERT_STAMP));
     assert_eq!((down.ts_val, down.ts_ecr), (ECHOED.wrapping_add(39), CLIENT_CLOCK));
@@ -305,4 +309,31 @@ fn a_bridged_clients_clock_is_its_own() {
     let seg = Segment { options: Options { timestamps: echoed, ..seg.options }, ..seg };
     let down = forwarded(splice.pass(Half::Backend, &seg, &fixture.at(3)));
     assert_eq!((down.ts_val, down.ts_ecr), (ECHOED, CLIENT_CLOCK));
+}
+
+/// RFC 6691 §2: options count, SACK blocks too. What an end sends is within the MSS that it was told; what
+/// another MSS or timestamps make too large goes in pieces.
+#[test]
+fn options_are_part_of_a_segments_size() {
+    let fixture = Fixture::new();
+    let smaller = Learned { mss: 1400, ..full() };
+    let mut splice = opened(&smaller, &choice(), &fixture);
+    let one_block =
+        |payload_len| Segment { header_len: 44, ..client(Flags::ACK, 0, 0, payload_len) };
+    for (len, fits) in [(1376, true), (1377, false)] {
+        let step = splice.pass(Half::Client, &one_block(len), &fixture.at(2));
+        assert_eq!(matches!(step.passage, Passage::Forward(_)), fits, "{len}");
+        assert_eq!(matches!(step.passage, Passage::Split(_, 1376)), !fits, "{len}");
+    }
+    let without = Learned { timestamps: false, ..full() };
+    let mut splice = opened(&without, &choice(), &fixture);
+    let one_block = |payload_len| {
+        let seg = backend(Flags::ACK, 0, 0, payload_len);
+        Segment { header_len: 32, options: Options::default(), ..seg }
+    };
+    for (len, fits) in [(1436, true), (1437, false)] {
+        let step = splice.pass(Half::Backend, &one_block(len), &fixture.at(2));
+        assert_eq!(matches!(step.passage, Passage::Forward(_)), fits, "{len}");
+        assert_eq!(matches!(step.passage, Passage::Split(_, 1436)), !fits, "{len}");
+    }
 }
