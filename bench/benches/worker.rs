@@ -1,11 +1,12 @@
 //! What a worker costs on a memory port, software checksums: P1, a SYN answered by cookie, in ns a packet;
-//! P4, a whole connection to a `respond` service, in ns a connection. Only the worker's turns are timed,
-//! not the clients beside them.
+//! P4, a whole connection to a `respond` service, in ns a connection; P5, a segment of a proxied flow, and P6,
+//! a whole proxied connection. Only the worker's turns are timed, not the clients and backends beside them.
 //!
 //! `cargo bench -p usher-bench --no-default-features --bench worker`
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use usher::config::Cookies;
+use usher_bench::front::Front;
 use usher_bench::rig::Rig;
 
 fn syn_to_cookie(c: &mut Criterion) {
@@ -30,5 +31,22 @@ fn connection(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, syn_to_cookie, connection);
+fn proxied(c: &mut Criterion) {
+    let mut group = c.benchmark_group("worker");
+    group.throughput(Throughput::Elements(1));
+    group.bench_function("P5 a segment of 10,000 proxied flows", |b| {
+        let mut front = Front::new(Cookies::Never);
+        front.establish(10_000);
+        b.iter_custom(|segments| front.segments(segments));
+    });
+    for (name, cookies) in [("stateful", Cookies::Never), ("by cookie", Cookies::Always)] {
+        group.bench_function(format!("P6 whole proxied connection {name}"), |b| {
+            let mut front = Front::new(cookies);
+            b.iter_custom(|connections| front.connections(connections));
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, syn_to_cookie, connection, proxied);
 criterion_main!(benches);

@@ -147,15 +147,15 @@ impl Rig {
 }
 
 #[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-fn instant() -> Instant {
+pub(crate) fn instant() -> Instant {
     Instant::now()
 }
 
 /// The client's MAC.
-const CLIENT: Mac = Mac([2, 0, 0, 0, 0, 9]);
+pub(crate) const CLIENT: Mac = Mac([2, 0, 0, 0, 0, 9]);
 
 /// A client's connection number `n` as the client sees it: `local` is its own end.
-fn tuple(n: u32) -> Tuple {
+pub(crate) fn tuple(n: u32) -> Tuple {
     let [_, a, b, c] = (n >> 14).to_be_bytes();
     Tuple {
         local: Addr::v4([10, a | 1, b, c]),
@@ -167,7 +167,7 @@ fn tuple(n: u32) -> Tuple {
 }
 
 /// A Linux client's SYN: 74 bytes.
-fn syn(isn: u32) -> Reply {
+pub(crate) fn syn(isn: u32) -> Reply {
     let options = ReplyOptions {
         mss: Some(1460),
         window_scale: Some(7),
@@ -177,6 +177,6 @@ fn syn(isn: u32) -> Reply {
     Reply { seq: SeqNum(isn), flags: Flags::SYN, window: 64_240, options, ..Reply::default() }
 }
 
-const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
+pub(crate) const REQUEST: &[u8] = b"GET / HTTP/1.0\r\n\r\n";
 
 const ANSWER: &[u8] = b"HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\nhello\n";

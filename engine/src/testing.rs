@@ -96,6 +96,64 @@ pub fn worker<P: Port>(
     Ok(Worker::new(Outfit::new(view), queues, setup.capacity, issued, seeds, now))
 }
 
+/// What a proxied worker's second port is called and has: 10.20.0.1 in a network of 24 bits, with the backend
+/// 10.20.0.2, TCP port 8080. `service` is more of the service's table.
+///
+/// # Panics
+/// If `service` is no right configuration.
+#[must_use]
+pub fn proxy_plan(setup: &Setup<'_>, service: &str) -> Plan {
+    let text = format!(
+        r#"
+        [engine]
+        cores = [1]
+        [[port]]
+        name = "wan"
+        device = "net_null0"
+        addresses = ["10.10.0.2/16"]
+        [[port]]
+        name = "lan"
+        device = "net_null1"
+        addresses = ["10.20.0.1/24"]
+        [[service]]
+        name = "web"
+        listen = ["10.10.0.10:80"]
+        port = "wan"
+        kind = "proxy"
+        backends = ["10.20.0.2:8080"]
+        health_check = {{ type = "tcp", interval = "600s", timeout = "300s" }}
+        {service}
+        "#
+    );
+    let plan = Plan::parse(&text, Path::new("testing.toml"));
+    let mut plan = plan.unwrap_or_else(|error| panic!("{error}"));
+    plan.handshake.cookies = setup.cookies;
+    plan.handshake.half_open_limit = setup.half_open_limit;
+    plan.flow_capacity = setup.capacity;
+    plan
+}
+
+/// Starts both ports and makes a worker that proxies between them.
+///
+/// # Errors
+/// When a port does not start.
+pub fn proxy_worker<P: Port>(
+    setup: &Setup<'_>,
+    service: &str,
+    ports: [&mut P; 2],
+    now: Now,
+) -> Result<Worker<P::Queue>, PortError> {
+    let plan = proxy_plan(setup, service);
+    let stations = ports.each_ref().map(|port| Station { mac: port.mac(), mtu: port.mtu() });
+    let view = Arc::new(View::new(&plan, &stations, keyring(setup.shared)));
+    let mut queues = Vec::new();
+    for port in ports {
+        queues.push(port.start()?.pop());
+    }
+    let (issued, seeds) = (LastIssued::default(), Seeds::from_bytes([[7; 32]; 5]));
+    Ok(Worker::new(Outfit::new(view), queues, setup.capacity, issued, seeds, now))
+}
+
 /// Lets the workers of one engine go on with `plan`, as it does.
 ///
 /// # Panics

@@ -14,8 +14,8 @@ use usher::port::{Burst, Frame};
 use usher::stats::{Counter, WorkerSnapshot};
 use usher::testing::{self, Setup};
 use usher::worker::{Outfit, Worker};
-use usher_proto::testing::{OUR_MAC, Read, TcpFrame, arp, echo, solicit, tcp, try_read};
-use usher_proto::wire::{Flags, TxChecksums};
+use usher_proto::testing::{Envelope, OUR_MAC, Read, TcpFrame, arp, echo, solicit, tcp, try_read};
+use usher_proto::wire::{Flags, Mac, TxChecksums};
 
 /// Counts what the thread that asked for it allocates, and allocates.
 struct Counting;
@@ -219,6 +219,106 @@ fn a_worker_allocates_nothing_after_start() {
             );
             assert_eq!(stats.counter(Counter::CookiesSent) > 0, cookies != Cookies::Never);
         }
+    }
+}
+
+/// A worker that proxies, with a client's network and a backend's.
+struct Front {
+    worker: Worker<MemoryQueue>,
+    wires: [Wire; 2],
+    clock: FakeClock,
+    allocated: u64,
+}
+
+impl Front {
+    fn turn(&mut self, ms: u64) {
+        self.clock.advance_ms(ms);
+        let now = self.clock.now();
+        let worker = &mut self.worker;
+        self.allocated += allocations(|| {
+            worker.turn(now);
+        });
+    }
+
+    /// Lets clients and backends say what they have to say to what comes out, until there is silence.
+    fn play(&mut self) {
+        loop {
+            self.turn(1);
+            let mut silence = true;
+            for (wire, speak) in self.wires.iter().zip([answer, serve]) {
+                let mut burst = Burst::new();
+                wire.receive_burst(0, &mut burst);
+                silence &= burst.is_empty();
+                for frame in burst.iter().filter_map(|frame| speak(frame.bytes())) {
+                    assert!(wire.send(0, &frame));
+                }
+            }
+            if silence {
+                return;
+            }
+        }
+    }
+}
+
+const LAN: Mac = Mac([2, 0, 0, 0, 0, 0x20]);
+const BACKEND: Mac = Mac([2, 0, 0, 0, 0, 0x21]);
+
+/// What a backend says to one of our frames: where it is, a SYN-ACK, an answer with its FIN.
+fn serve(frame: &[u8]) -> Option<Vec<u8>> {
+    let seg = match try_read(frame) {
+        Ok(Read::Arp(asked)) if asked.target.1.octets() == [10, 20, 0, 2] => {
+            let reply = arp().sender("10.20.0.2").sender_mac(BACKEND).target("10.20.0.1");
+            return Some(reply.reply_to(LAN).build());
+        }
+        Ok(Read::Tcp(seg)) => seg,
+        _ => return None,
+    };
+    let next = seg.seq.wrapping_add(seg.seq_len());
+    let iss = seg.seq ^ 0x5555_5555;
+    let reply = tcp().tuple(&seg.tuple()).src_mac(BACKEND).dst_mac(LAN).window(64_000);
+    match seg.flags {
+        flags if flags.has(Flags::RST) => None,
+        flags if flags.has(Flags::SYN) => {
+            Some(reply.ack(iss, next).with(Flags::SYN).mss(1460).build())
+        }
+        _ if !seg.payload.is_empty() => {
+            Some(reply.ack(seg.ack, next).fin().payload(b"hello").build())
+        }
+        flags if flags.has(Flags::FIN) => Some(reply.ack(seg.ack, next).build()),
+        _ => None,
+    }
+}
+
+/// Connections through a backend, checks of it, clients whose backend has gone, and their ends.
+#[test]
+fn a_worker_that_proxies_allocates_nothing_after_start() {
+    for cookies in [Cookies::Always, Cookies::Never] {
+        let options = |mac| Options { mac, ..Options::default() };
+        let (mut wan, wan_wire) = memory::new("wan", &options(OUR_MAC));
+        let (mut lan, lan_wire) = memory::new("lan", &options(LAN));
+        let mut clock = FakeClock::default();
+        let setup = Setup { cookies, shared: true, ..Setup::default() };
+        let (service, ports) = ("proxy_protocol = true", [&mut wan, &mut lan]);
+        let worker = testing::proxy_worker(&setup, service, ports, clock.now()).expect("it starts");
+        let mut front = Front { worker, wires: [wan_wire, lan_wire], clock, allocated: 0 };
+        front.play();
+        syns(1000..1020).iter().for_each(|frame| assert!(front.wires[0].send(0, frame)));
+        front.play();
+        // no backend answers any more: requests are held, SYNs repeated, clients reset
+        syns(2000..2020).iter().for_each(|frame| assert!(front.wires[0].send(0, frame)));
+        for _ in 0..200 {
+            front.turn(100);
+            let mut burst = Burst::new();
+            front.wires[0].receive_burst(0, &mut burst);
+            for frame in burst.iter().filter_map(|frame| answer(frame.bytes())) {
+                assert!(front.wires[0].send(0, &frame));
+            }
+            front.wires[1].receive_burst(0, &mut Burst::new());
+        }
+        let stats = front.worker.stats();
+        assert!(stats.counter(Counter::Forwarded) > 60 && stats.counter(Counter::Held) >= 40);
+        assert_eq!((front.worker.held(), front.worker.ports_taken()), (0, 0));
+        assert_eq!(front.allocated, 0, "with cookies {cookies:?}");
     }
 }
 

@@ -1,20 +1,16 @@
 //! A worker between a client and backends, on two memory ports.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use usher_proto::testing::{
     ArpFrame, CLIENT_MAC, Envelope, OUR_MAC, Read, TcpFrame, TcpRead, arp, read, read_arp, tcp,
 };
 use usher_proto::wire::{Flags, Mac};
 
 use crate::clock::{Clock, FakeClock};
-use crate::config::Plan;
+use crate::port::Frame;
 use crate::port::memory::{self, MemoryQueue, Options, Wire};
-use crate::port::{Frame, Port};
 use crate::stats::Counter;
-use crate::testing::keyring;
-use crate::worker::{LastIssued, Outfit, Seeds, State, Station, View, Worker};
+use crate::testing::{self, Setup};
+use crate::worker::{State, Worker};
 
 const LAN_MAC: Mac = Mac([2, 0, 0, 0, 0, 0x20]);
 const BACKEND_MAC: Mac = Mac([2, 0, 0, 0, 0, 0x21]);
@@ -26,48 +22,16 @@ struct Bench {
     clock: FakeClock,
 }
 
-fn plan(service: &str) -> Plan {
-    let text = format!(
-        r#"
-        [engine]
-        cores = [1]
-        [[port]]
-        name = "wan"
-        device = "net_null0"
-        addresses = ["10.10.0.2/16"]
-        [[port]]
-        name = "lan"
-        device = "net_null1"
-        addresses = ["10.20.0.1/24"]
-        [[service]]
-        name = "web"
-        listen = ["10.10.0.10:80"]
-        port = "wan"
-        kind = "proxy"
-        backends = ["10.20.0.2:8080"]
-        health_check = {{ type = "tcp", interval = "600s", timeout = "300s" }}
-        {service}
-        "#
-    );
-    Plan::parse(&text, Path::new("proxy.toml")).unwrap_or_else(|error| panic!("{error}"))
-}
-
 impl Bench {
     fn new(service: &str) -> Self {
-        let plan = plan(service);
         let (mut wan, wan_wire) =
             memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
         let (mut lan, lan_wire) =
             memory::new("lan", &Options { mac: LAN_MAC, ..Options::default() });
-        let station = |port: &memory::MemoryPort| Station { mac: port.mac(), mtu: port.mtu() };
-        let stations = [station(&wan), station(&lan)];
-        let view = Arc::new(View::new(&plan, &stations, keyring(false)));
-        let queue = |port: &mut memory::MemoryPort| port.start().unwrap().pop();
-        let queues = vec![queue(&mut wan), queue(&mut lan)];
         let mut clock = FakeClock::default();
-        let seeds = Seeds::from_bytes([[1; 32]; 5]);
-        let issued = LastIssued::default();
-        let worker = Worker::new(Outfit::new(view), queues, 100, issued, seeds, clock.now());
+        let ports = [&mut wan, &mut lan];
+        let setup = Setup { capacity: 100, ..Setup::default() };
+        let worker = testing::proxy_worker(&setup, service, ports, clock.now()).unwrap();
         let mut bench = Self { worker, wan: wan_wire, lan: lan_wire, clock };
         bench.turn();
         bench.be_checked();
