@@ -97,7 +97,7 @@ pub fn worker<P: Port>(
 }
 
 /// What a proxied worker's second port is called and has: 10.20.0.1 in a network of 24 bits, with the backend
-/// 10.20.0.2, TCP port 8080. `service` is more of the service's table.
+/// 10.20.0.2, TCP port 80. `service` is more of the service's table.
 ///
 /// # Panics
 /// If `service` is no right configuration.
@@ -120,7 +120,7 @@ pub fn proxy_plan(setup: &Setup<'_>, service: &str) -> Plan {
         listen = ["10.10.0.10:80"]
         port = "wan"
         kind = "proxy"
-        backends = ["10.20.0.2:8080"]
+        backends = ["10.20.0.2:80"]
         health_check = {{ type = "tcp", interval = "600s", timeout = "300s" }}
         {service}
         "#

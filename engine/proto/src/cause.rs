@@ -81,6 +81,7 @@ counters! {
         TtlExpired "ttl_expired" "The packet's time to live ran out at us.",
         HoldFull "hold_full" "A proxied client's early data was not kept: its flow, or all flows together, hold what they may; the client sends it again.",
         NoBackend "no_backend" "A new connection to a service that has no backend.",
+        OtherBackend "other_backend" "A segment of a backend that was not chosen for the flow.",
         SnatExhausted "snat_exhausted" "No source port was free towards any backend.",
         IcmpUnbelievable "icmp_unbelievable" "An ICMP error about a segment that is not in flight (RFC 5927 §4.1).",
         MultiSegment "multi_segment" "A frame in several buffers, larger than the MTU allows.",

@@ -86,14 +86,17 @@ impl<Q: QueuePair> Turn<'_, Q> {
             return self.deliver(port, frame);
         };
         let cx = self.splice_context(front);
-        let Some(choice) = self.choose(front, index, None) else {
-            self.turn_away(index, &tcb, front);
-            return self.deliver(port, frame);
+        let choice = match self.choose(front, index, None) {
+            Ok(choice) => choice,
+            Err(end) => {
+                self.turn_away(index, &tcb, front, end);
+                return self.deliver(port, frame);
+            }
         };
         let splice = Splice::open(&tcb, &choice, &cx);
         if self.flows.join(index, &splice).is_err() {
             self.proxies.ways.give_back(choice.path, choice.local_port);
-            self.turn_away(index, &tcb, front);
+            self.turn_away(index, &tcb, front, End::Evicted);
             return self.discard(port, frame, Reason::TableFull);
         }
         self.spliced(port, frame, seg, index, Half::Client);
@@ -103,9 +106,9 @@ impl<Q: QueuePair> Turn<'_, Q> {
 
     /// No backend takes the client, whose handshake is complete.
     #[cold]
-    fn turn_away(&mut self, index: Index, tcb: &Tcb, front: &Front) {
+    fn turn_away(&mut self, index: Index, tcb: &Tcb, front: &Front, end: End) {
         let (edition, tuple) = (self.flows.edition(index), *self.flows.tuple(index));
-        self.note(edition, Some(Event::Ended(End::NoBackend)));
+        self.note(edition, Some(Event::Ended(end)));
         let cx = self.context(Some(edition), &tuple);
         if front.plan.no_backend == Refusal::Reset
             && let Some(reset) = tcb.abort(&cx)
@@ -127,6 +130,9 @@ impl<Q: QueuePair> Turn<'_, Q> {
     ) {
         let edition = self.flows.edition(index);
         let Some(front) = self.view.front(edition) else { return self.deliver(port, frame) };
+        if half == Half::Backend && self.is_from_another(index, frame.bytes()) {
+            return self.refuse_stranger(port, frame, seg, edition);
+        }
         let cx = self.splice_context(front);
         let step = self.flows.update_spliced(index, |flow| flow.pass(half, seg, &cx));
         let Some(Step { passage, then, event }) = step else { return self.deliver(port, frame) };
@@ -196,26 +202,28 @@ impl<Q: QueuePair> Turn<'_, Q> {
         self.tally.add(Counter::BackendRetries, 1);
         self.give_port_back(index);
         self.strike(flow.backend, why);
-        let choice = match why {
+        let again = match why {
             TryEnd::InTimeWait => self.reach(front, flow.backend, index),
             TryEnd::Refused | TryEnd::TimedOut => None,
         };
-        let choice = choice.or_else(|| self.choose(front, index, Some(flow.backend)));
-        let joined = choice.is_some_and(|choice| {
-            flow.retry(&choice, cx);
-            let joined = self.flows.join(index, &flow).is_ok();
-            if !joined {
+        let choice = match again {
+            Some(choice) => Ok(choice),
+            None => self.choose(front, index, Some(flow.backend)),
+        };
+        let end = match choice {
+            Ok(choice) => {
+                flow.retry(&choice, cx);
+                if self.flows.join(index, &flow).is_ok() {
+                    self.send_syn(index);
+                    return self.schedule_spliced(index, cx);
+                }
                 self.proxies.ways.give_back(choice.path, choice.local_port);
+                End::Evicted
             }
-            joined
-        });
-        if joined {
-            self.send_syn(index);
-            self.schedule_spliced(index, cx);
-        } else {
-            self.note(self.flows.edition(index), Some(Event::Ended(End::NoBackend)));
-            self.abort(index, front, cx);
-        }
+            Err(end) => end,
+        };
+        self.note(self.flows.edition(index), Some(Event::Ended(end)));
+        self.abort(index, front, cx);
     }
 
     /// Ends the flow from our side and tells both ends.

@@ -5,9 +5,10 @@
 
 use usher_proto::splice::{Choice, Half, TryEnd, proxy_header_len};
 use usher_proto::tcp::{Context, Policy, Refusal, Terms, refuse};
-use usher_proto::verdict::Reason;
+use usher_proto::verdict::{End, Reason};
 use usher_proto::wire::{Flags, Segment, Tuple};
 
+use super::commit::source_of;
 use super::front::Front;
 use super::turn::Turn;
 use crate::flow::{Body, Index};
@@ -29,6 +30,37 @@ impl<Q: QueuePair> Turn<'_, Q> {
     pub(super) fn is_forsaken(&mut self, edition: u16, seg: &Segment) -> bool {
         let is_syn = seg.flags.only(Flags::SYN | Flags::ACK | Flags::RST) == Flags::SYN;
         is_syn && self.view.front(edition).is_some() && self.offer(edition).is_none()
+    }
+
+    /// Whether a frame on a backend half without translation comes from another station than the backend
+    /// that was chosen: others have the same address and ports, and may answer an earlier try late.
+    #[inline]
+    pub(super) fn is_from_another(&self, index: Index, frame: &[u8]) -> bool {
+        let Body::Spliced(flow) = self.flows.body(index) else { return false };
+        !self.view.targets.is_translated(flow.path)
+            && self
+                .proxies
+                .ways
+                .last_station(flow.backend)
+                .is_some_and(|mac| mac != source_of(frame))
+    }
+
+    /// Tells such a station so, if it has opened a connection.
+    #[cold]
+    pub(super) fn refuse_stranger(
+        &mut self,
+        port: usize,
+        frame: Q::Frame,
+        seg: &Segment,
+        edition: u16,
+    ) {
+        if !seg.flags.has(Flags::SYN) {
+            return self.discard(port, frame, Reason::OtherBackend);
+        }
+        let cx = self.context(Some(edition), &seg.tuple);
+        let policy = Policy { unknown_port: Refusal::Reset, ..*cx.policy };
+        let decision = refuse(seg, &Context { policy: &policy, ..cx });
+        self.carry_out(port, frame, seg, &decision.verdict, edition);
     }
 
     /// Turns such a connection away.
@@ -93,26 +125,29 @@ impl<Q: QueuePair> Turn<'_, Q> {
         }
     }
 
-    /// The first backend after `after` in the flow's order that can be used and reached.
+    /// The first backend after `after` in the flow's order that can be used and reached; or why there is
+    /// none.
     pub(super) fn choose(
         &mut self,
         front: &Front,
         index: Index,
         after: Option<u16>,
-    ) -> Option<Choice> {
+    ) -> Result<Choice, End> {
         let hash = hash(front.plan.balance, self.flows.tuple(index));
         let mut slot = match after {
             None => front.table.pick(hash, |slot| self.proxies.backends.get(slot).is_usable()),
             Some(after) => self.next_backend(front, hash, after),
         };
+        let mut end = End::NoBackend;
         while let Some(candidate) = slot {
             if let Some(choice) = self.reach(front, candidate, index) {
-                return Some(choice);
+                return Ok(choice);
             }
             self.tally.add(Counter::PortsExhausted, 1);
+            end = End::SnatExhausted;
             slot = self.next_backend(front, hash, candidate);
         }
-        None
+        Err(end)
     }
 
     pub(super) fn next_backend(&self, front: &Front, hash: u64, after: u16) -> Option<u16> {

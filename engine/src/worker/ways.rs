@@ -72,6 +72,12 @@ impl Ways {
         (now.since(station.asked_at) < KNOWN_MS).then_some(station.mac)
     }
 
+    /// The same, whenever it was asked for.
+    #[inline]
+    pub(super) fn last_station(&self, slot: u16) -> Option<Mac> {
+        self.stations.get(usize::from(slot)).copied().flatten().map(|station| station.mac)
+    }
+
     /// The neighbour cache was asked for it.
     pub(super) fn set_station(&mut self, slot: u16, mac: Mac, now: Tick) {
         if let Some(station) = self.stations.get_mut(usize::from(slot)) {

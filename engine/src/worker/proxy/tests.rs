@@ -12,6 +12,7 @@ use crate::stats::Counter;
 use crate::testing::{self, Setup};
 use crate::worker::{State, Worker};
 
+const VIP: &str = "10.10.0.10:80";
 const LAN_MAC: Mac = Mac([2, 0, 0, 0, 0, 0x20]);
 const BACKEND_MAC: Mac = Mac([2, 0, 0, 0, 0, 0x21]);
 
@@ -134,7 +135,7 @@ fn client() -> TcpFrame {
 
 /// From the backend to where its SYN came from.
 fn backend(syn: &TcpRead) -> TcpFrame {
-    tcp().from("10.20.0.2:8080").to(syn.from).src_mac(BACKEND_MAC).dst_mac(LAN_MAC)
+    tcp().from(syn.to).to(syn.from).src_mac(BACKEND_MAC).dst_mac(LAN_MAC)
 }
 
 fn syn_ack(syn: &TcpRead, isn: u32) -> TcpFrame {
@@ -153,7 +154,7 @@ fn syn_ack(syn: &TcpRead, isn: u32) -> TcpFrame {
 fn a_client_and_a_backend_are_joined() {
     let mut bench = Bench::new("");
     let (iss, syn) = bench.shake(b"GET /");
-    assert_eq!((syn.flags, syn.to.to_string()), (Flags::SYN, "10.20.0.2:8080".into()));
+    assert_eq!((syn.flags, syn.to.to_string()), (Flags::SYN, "10.20.0.2:80".into()));
     assert_eq!((syn.src_mac, syn.dst_mac), (LAN_MAC, BACKEND_MAC));
     assert_eq!(bench.worker.flows(State::SynSent), 1);
 
@@ -267,4 +268,31 @@ fn a_service_whose_backends_are_down_refuses() {
     let (to_client, _) = bench.client_sends(&client().syn(5));
     assert_eq!((to_client[0].flags, to_client[0].ack), (Flags::RST | Flags::ACK, 6));
     bench.assert_balanced();
+}
+
+/// Without translation the backend has the service's address: it is known by its MAC alone, and whoever
+/// else answers with the same addresses is told that there is no such connection.
+#[test]
+fn without_translation_only_the_chosen_backend_is_heard() {
+    let mut bench = Bench::new("forward = \"l2\"");
+    let (iss, syn) = bench.shake(b"GET /");
+    assert_eq!((syn.from.to_string(), syn.to.to_string()), ("10.10.0.1:40000".into(), VIP.into()));
+    assert_eq!((syn.dst_mac, syn.ttl), (BACKEND_MAC, 64));
+    let from_other = |frame: TcpFrame| frame.src_mac(Mac([2, 0, 0, 0, 0, 0x66]));
+    let (_, to_backend) = bench.backend_sends(&from_other(syn_ack(&syn, 7000)));
+    assert_eq!(
+        (to_backend[0].dst_mac, to_backend[0].flags),
+        (Mac([2, 0, 0, 0, 0, 0x66]), Flags::RST)
+    );
+    let (_, to_backend) = bench.backend_sends(&syn_ack(&syn, 9000));
+    assert_eq!(to_backend.last().expect("the request").payload, b"GET /");
+    let stamp = syn.timestamps.unwrap().val;
+    let answer = backend(&syn).ack(9001, syn.seq.wrapping_add(6)).timestamps(903, stamp);
+    let (to_client, _) = bench.backend_sends(&from_other(answer.clone().payload(b"evil")));
+    assert!(to_client.is_empty());
+    let (to_client, _) = bench.backend_sends(&answer.payload(b"hello"));
+    assert_eq!(
+        (to_client[0].seq, to_client[0].payload.as_slice()),
+        (iss.wrapping_add(1), &b"hello"[..])
+    );
 }
