@@ -30,17 +30,19 @@ impl Offers {
         self.0.fill(Offer::Stale);
     }
 
-    /// What the service of this edition agrees to; `None` if none of its backends is usable.
+    /// What the service of this edition agrees to; `None` if none of its backends is usable. `shift` is that
+    /// of the windows we announce later: the first one is a multiple of it, so that its right edge stays.
     #[inline]
     pub(super) fn get(
         &mut self,
         edition: u16,
         front: &Front,
         backends: &Backends,
+        shift: u8,
     ) -> Option<Terms> {
         let offer = self.0.get_mut(usize::from(edition))?;
         if matches!(offer, Offer::Stale) {
-            *offer = make(front, backends);
+            *offer = make(front, backends, shift);
         }
         match offer {
             Offer::These(terms) => Some(*terms),
@@ -50,9 +52,11 @@ impl Offers {
 }
 
 #[cold]
-fn make(front: &Front, backends: &Backends) -> Offer {
+fn make(front: &Front, backends: &Backends, shift: u8) -> Offer {
     if front.slots.iter().any(|slot| backends.get(*slot).is_usable()) {
-        Offer::These(backends.terms(&front.slots, front.mss))
+        let terms = backends.terms(&front.slots, front.mss);
+        let whole = terms.window >> shift << shift;
+        Offer::These(Terms { window: if whole > 0 { whole } else { terms.window }, ..terms })
     } else {
         Offer::Nothing
     }

@@ -16,13 +16,18 @@ use crate::port::QueuePair;
 use crate::service::hash;
 use crate::stats::Counter;
 
+/// How far apart the ISNs of tries with the same tuple are at least. The clock of RFC 6528 adds more in a
+/// millisecond.
+const NEXT_TRY: u32 = 8;
+
 impl<Q: QueuePair> Turn<'_, Q> {
     /// What the service of this edition agrees to, where its backends say so; `None` for a service without
     /// backends, or without one that is usable.
     #[inline]
     pub(super) fn offer(&mut self, edition: u16) -> Option<Terms> {
         let front = self.view.front(edition)?;
-        self.proxies.offers.get(edition, front, &self.proxies.backends)
+        let shift = self.view.policy.window_scale;
+        self.proxies.offers.get(edition, front, &self.proxies.backends, shift)
     }
 
     /// Whether a segment asks for a new connection to a service whose backends are all down.
@@ -176,6 +181,11 @@ impl<Q: QueuePair> Turn<'_, Q> {
                 continue;
             }
             let (iss, ts_offset) = view.keyring.isn.isn(&name, &self.now);
+            // Without translation all tries have the same tuple, and the ISN clock moves once a millisecond.
+            let iss = match self.flows.body(index) {
+                Body::Spliced(flow) => iss.add(u32::from(flow.tries()) * NEXT_TRY),
+                Body::Own(_) => iss,
+            };
             let out = &view.ports[target.port];
             let mss =
                 out.mss(&name.remote).min(view.ports[usize::from(client.port)].mss(&client.remote));

@@ -147,6 +147,12 @@ pub struct Splice {
 const _: () = assert!(size_of::<Splice>() <= 100 && align_of::<Splice>() == 4);
 
 impl Splice {
+    /// How many backends were tried so far.
+    #[must_use]
+    pub const fn tries(&self) -> u8 {
+        self.tries
+    }
+
     /// The state as a server on the client's half would have it.
     #[must_use]
     pub fn state(&self) -> State {
