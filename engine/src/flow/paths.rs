@@ -6,7 +6,7 @@
 use usher_proto::wire::{Addr, Tuple};
 
 /// A way to a backend, and what frames that come back by it are called.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Path {
     /// From an address of ours: the flow differs by our port.
     Translated {

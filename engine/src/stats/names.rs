@@ -18,6 +18,7 @@ counters! {
         Lost "lost" "Frames that were held and then dropped.",
         Refused "refused" "Frames to send that a port's full transmit queue refused.",
         Sent "sent" "Frames that the ports took.",
+        Syns "syns" "SYNs sent to backends, repeated ones and checks included.",
         SynAcks "syn_acks" "SYN-ACKs sent, repeated ones and cookies included.",
         Resets "resets" "RSTs sent.",
         Withheld "withheld" "Generated segments that were not sent for want of a buffer.",

@@ -208,7 +208,8 @@ pub(super) fn redirect(frame: &mut impl Frame, to: Mac) {
 #[inline]
 fn count_flags(flags: Flags, tally: &mut Tally) {
     if flags.has(Flags::SYN) {
-        tally.add(Counter::SynAcks, 1);
+        let is_ours = !flags.has(Flags::ACK);
+        tally.add(if is_ours { Counter::Syns } else { Counter::SynAcks }, 1);
     } else if flags.has(Flags::RST) {
         tally.add(Counter::Resets, 1);
     }

@@ -3,6 +3,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::HashMap;
+
 use usher_proto::time::Tick;
 use usher_proto::wire::Mac;
 
@@ -16,7 +18,10 @@ const KNOWN_MS: u32 = 1000;
 /// Every path of the plan.
 #[derive(Debug, Default)]
 pub(super) struct Ways {
+    /// By the first of the paths that are alike: services with the same backend share its ports.
     ports: Box<[Option<Box<Ports>>]>,
+    /// By path: the first that is alike.
+    first: Box<[u16]>,
     /// By slot: all paths to a backend have the same next hop.
     stations: Box<[Option<Station>]>,
 }
@@ -30,11 +35,19 @@ struct Station {
 impl Ways {
     /// The ways to `targets`, all ports free, for one of so many workers.
     pub(super) fn new(targets: &Targets, worker: u16, workers: u16) -> Self {
-        let ports = |path: usize| {
-            targets.is_translated(path as u16).then(|| Box::new(Ports::new(worker, workers)))
+        let mut known = HashMap::new();
+        let ids = 0..targets.paths().len() as u16;
+        let first: Box<[u16]> = ids
+            .zip(&**targets.paths())
+            .map(|(id, path)| *known.entry(path).or_insert(id))
+            .collect();
+        let ports = |(id, first): (u16, &u16)| {
+            let has_own = id == *first && targets.is_translated(id);
+            has_own.then(|| Box::new(Ports::new(worker, workers)))
         };
         Self {
-            ports: (0..targets.paths().len()).map(ports).collect(),
+            ports: (0..).zip(&first).map(ports).collect(),
+            first,
             stations: vec![None; targets.paths().len().div_ceil(SOURCES)].into(),
         }
     }
@@ -50,12 +63,14 @@ impl Ways {
 
     /// A free port of a path; `None` if it has none left.
     pub(super) fn take_port(&mut self, path: u16) -> Option<u16> {
-        self.ports.get_mut(usize::from(path))?.as_mut()?.take()
+        let first = *self.first.get(usize::from(path))?;
+        self.ports.get_mut(usize::from(first))?.as_mut()?.take()
     }
 
     /// A port is free again.
     pub(super) fn give_back(&mut self, path: u16, port: u16) {
-        if let Some(Some(ports)) = self.ports.get_mut(usize::from(path)) {
+        let first = self.first.get(usize::from(path)).copied().unwrap_or(path);
+        if let Some(Some(ports)) = self.ports.get_mut(usize::from(first)) {
             ports.give_back(port);
         }
     }
@@ -83,5 +98,40 @@ impl Ways {
         if let Some(station) = self.stations.get_mut(usize::from(slot)) {
             *station = Some(Station { mac, asked_at: now });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Setup, proxy_plan};
+    use crate::worker::{Station, View};
+
+    /// Two services with the same backend: no port of ours is used twice towards it.
+    #[test]
+    fn services_with_the_same_backend_share_its_ports() {
+        let other = r#"
+            [[service]]
+            name = "other"
+            listen = ["10.10.0.11:80"]
+            port = "wan"
+            kind = "proxy"
+            backends = ["10.20.0.2:80", "10.20.0.3:80"]
+        "#;
+        let plan = proxy_plan(&Setup::default(), other);
+        let station = Station { mac: Mac::ZERO, mtu: 1500 };
+        let view = View::new(&plan, &[station; 2], crate::testing::keyring(false));
+        let slots = view.targets.slots();
+        let path = |service, address: &str| {
+            let slot = slots.get(service, address.parse().unwrap()).unwrap();
+            view.targets.get(slot).unwrap().paths.start
+        };
+        let (one, two) = (path("web", "10.20.0.2:80"), path("other", "10.20.0.2:80"));
+        let elsewhere = path("other", "10.20.0.3:80");
+        let mut ways = Ways::new(&view.targets, 0, 1);
+        let taken = [one, two, elsewhere].map(|path| ways.take_port(path).unwrap());
+        assert_eq!(taken, [1024, 1025, 1024]);
+        ways.give_back(two, 1024);
+        assert_eq!(ways.taken(), 2);
     }
 }
