@@ -1,16 +1,20 @@
 # shellcheck shell=bash
-# A network of two hosts and an engine on one of them. Sourced after lib.sh by scripts/demo and scripts/real-clients.
+# A network of two hosts and an engine on one of them, and backends behind it if they are wanted. Sourced after lib.sh by
+# scripts/demo, scripts/real-clients and scripts/real-proxies.
 #
 #   [ client namespace: c0 10.10.0.1/16 fd00:10::1/64 ] ──veth── [ e0: no address; usher on net_af_packet : server namespace ]
+#   [ backend namespace: b0 10.20.0.2/16, .3, fd00:20::2/64, ::3 ] ──veth── [ e1: no address : the same ]
 #
 # The names carry the id of this process. net_trap removes everything however the script ends; what a SIGKILL leaves
 # behind is removed by the next script that calls net_up.
 
 NET_CLIENT=usher-c-$$
 NET_SERVER=usher-s-$$
-readonly NET_CLIENT NET_SERVER
-# The VIP of the `hello` service in configs/demo.toml.
+NET_BACKEND=usher-b-$$
+readonly NET_CLIENT NET_SERVER NET_BACKEND
+# The VIP of `hello` in configs/demo.toml and of `web` in configs/demo-proxy.toml, and one that backends have, too (l2).
 readonly VIP4=10.10.0.10 VIP6=fd00:10::10 VIP_PORT=80
+readonly DIRECT4=10.10.0.20 DIRECT6=fd00:10::20
 
 WORKDIR=
 children=()
@@ -18,6 +22,7 @@ USHER_PID=
 
 client() { ip netns exec "$NET_CLIENT" "$@"; }
 server() { ip netns exec "$NET_SERVER" "$@"; }
+backend() { ip netns exec "$NET_BACKEND" "$@"; }
 
 # Call first: from here on nothing outlives the script.
 net_trap() {
@@ -34,18 +39,75 @@ net_up() {
     # An engine owns every address of its link: the kernel beside it must own none, link-local ones included.
     server sysctl -qw net.ipv6.conf.default.disable_ipv6=1 net.ipv6.conf.all.disable_ipv6=1
     client sysctl -qw net.ipv4.ip_forward=0 net.ipv4.tcp_tw_reuse=1 net.ipv4.ip_local_port_range='1024 65535'
-    ip link add c0 netns "$NET_CLIENT" type veth peer name e0 netns "$NET_SERVER"
-    # A kernel leaves checksums to the device, and a veth has none: frames would arrive unfinished.
-    offloads_off client c0
-    offloads_off server e0
-    client ip address add 10.10.0.1/16 dev c0
-    client ip address add fd00:10::1/64 dev c0 nodad
-    client ip link set lo up
-    client ip link set c0 up
     server ip link set lo up
-    server ip link set e0 up
-    wait_for "the carrier of e0" server grep -qx up /sys/class/net/e0/operstate
+    link_up client "$NET_CLIENT" c0 e0 10.10.0.1/16 fd00:10::1/64
 }
+
+# The backends' half, after net_up. They have the address of the service with `forward = "l2"` on their loopback, tell
+# nobody (arp_ignore), and answer from it through usher.
+backends_up() {
+    ip netns add "$NET_BACKEND"
+    backend sysctl -qw net.ipv4.conf.all.arp_ignore=1 net.ipv4.conf.all.arp_announce=2 \
+        net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.default.rp_filter=0
+    link_up backend "$NET_BACKEND" b0 e1 10.20.0.2/16 10.20.0.3/16 fd00:20::2/64 fd00:20::3/64
+    backend ip address add "$DIRECT4/32" dev lo
+    backend ip address add "$DIRECT6/128" dev lo nodad
+    backend ip rule add from "$DIRECT4" lookup 100
+    backend ip route add default via 10.20.0.1 dev b0 table 100
+    backend ip -6 rule add from "$DIRECT6" lookup 100
+    backend ip -6 route add default via fd00:20::1 dev b0 table 100
+}
+
+# link_up SIDE NAMESPACE INTERFACE ENGINE_INTERFACE ADDRESS...: a veth between a host's kernel and the engine.
+link_up() {
+    local side=$1 address
+    ip link add "$3" netns "$2" type veth peer name "$4" netns "$NET_SERVER"
+    # A kernel leaves checksums to the device, and a veth has none: frames would arrive unfinished.
+    offloads_off "$side" "$3"
+    offloads_off server "$4"
+    for address in "${@:5}"; do
+        if [[ $address = *:* ]]; then
+            "$side" ip address add "$address" dev "$3" nodad
+        else
+            "$side" ip address add "$address" dev "$3"
+        fi
+    done
+    "$side" ip link set lo up
+    "$side" ip link set "$3" up
+    server ip link set "$4" up
+    wait_for "the carrier of $4" server grep -qx up "/sys/class/net/$4/operstate"
+}
+
+# nginx_up NAME DIRECTIVES: a backend, ready; its id is in $LAST. It serves $WORKDIR/www, takes what is PUT to /up/,
+# and says its name at / and in a header.
+nginx_up() {
+    mkdir -p "$WORKDIR/www/up"
+    cat >"$WORKDIR/$1.conf" <<NGINX
+daemon off;
+user root;
+pid $WORKDIR/$1.pid;
+events {}
+http {
+    access_log off;
+    client_body_temp_path $WORKDIR/$1.body;
+    client_max_body_size 0;
+    keepalive_requests 1000000;
+    server {
+        $2
+        root $WORKDIR/www;
+        add_header X-Backend $1 always;
+        location = / { return 200 "$1 \$remote_addr \$proxy_protocol_addr\n"; }
+        location /up/ { dav_methods PUT; }
+    }
+}
+NGINX
+    background ip netns exec "$NET_BACKEND" nginx -p "$WORKDIR" -c "$WORKDIR/$1.conf" -e "$WORKDIR/$1.err"
+    wait_for "nginx to listen" nginx_ready_or_gone "$1" "$LAST"
+    kill -0 "$LAST" 2>/dev/null || die "nginx did not start" "$(cat "$WORKDIR/$1.err")"
+}
+
+# It writes its id once it listens.
+nginx_ready_or_gone() { [ -s "$WORKDIR/$1.pid" ] || ! kill -0 "$2" 2>/dev/null; }
 
 # wait_for WHAT COMMAND...: until the command succeeds, fifteen seconds at most.
 wait_for() {
@@ -87,12 +149,13 @@ forget() {
     children=("${kept[@]}")
 }
 
-# usher_up BINARY: configs/demo.toml, started and polled. Its output goes to $WORKDIR/usher.out and usher.err.
+# usher_up BINARY NAME [MORE]: configs/NAME.toml with the text MORE behind it, started and polled. Its output goes to
+# $WORKDIR/usher.out and usher.err.
 usher_up() {
     cp "$TOP"/configs/hello.http "$WORKDIR"
-    sed "s/^cores = .*/cores = [$(last_core)]/" "$TOP/configs/demo.toml" >"$WORKDIR/demo.toml"
-    ip netns exec "$NET_SERVER" "$1" check -c "$WORKDIR/demo.toml" || die "usher check refuses configs/demo.toml"
-    background ip netns exec "$NET_SERVER" "$1" run -c "$WORKDIR/demo.toml" \
+    { sed "s/^cores = .*/cores = [$(last_core)]/" "$TOP/configs/$2.toml" && say "${3-}"; } >"$WORKDIR/usher.toml"
+    ip netns exec "$NET_SERVER" "$1" check -c "$WORKDIR/usher.toml" || die "usher check refuses configs/$2.toml"
+    background ip netns exec "$NET_SERVER" "$1" run -c "$WORKDIR/usher.toml" \
         >"$WORKDIR/usher.out" 2>"$WORKDIR/usher.err"
     USHER_PID=$LAST
     wait_for "usher to be ready" ready_or_gone
@@ -141,6 +204,7 @@ net_down() {
     # What those started lives in our own namespaces, where nobody else has any business.
     netns_remove "$NET_CLIENT"
     netns_remove "$NET_SERVER"
+    netns_remove "$NET_BACKEND"
     [ -z "$WORKDIR" ] || rm -rf "$WORKDIR"
     exit "$status"
 }
@@ -179,7 +243,7 @@ netns_remove() {
 # Removes the namespaces and files of scripts that were killed before they could.
 net_sweep() {
     local path name
-    for path in /run/netns/usher-[cs]-*; do
+    for path in /run/netns/usher-[bcs]-*; do
         [ -e "$path" ] || continue
         name=${path##*/}
         kill -0 "${name##*-}" 2>/dev/null || netns_remove "$name"
