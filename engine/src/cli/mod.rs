@@ -1,6 +1,7 @@
 //! The command line: one file a subcommand. Exit codes: 0 done, 1 failed while running, 2 usage or
 //! configuration error.
 
+mod backend;
 mod check;
 mod reload;
 mod run;
@@ -56,8 +57,9 @@ enum Command {
     Drain(Later),
     /// Have a running engine read its configuration again
     Reload(reload::Options),
-    /// List, drain or enable backends (not in this version)
-    Backend(Later),
+    /// List, drain or enable backends of a running engine
+    #[command(subcommand)]
+    Backend(backend::Command),
 }
 
 /// Whatever a command of a later version may be given.
@@ -102,9 +104,7 @@ pub fn main() -> ExitCode {
         Command::Capture(_) => not_yet("capture", "tcpdump sees the frames of kernel interfaces"),
         Command::Drain(_) => not_yet("drain", "SIGTERM drains the engine and ends it"),
         Command::Reload(options) => reload::ask(&options),
-        Command::Backend(_) => {
-            not_yet("backend", "there are no backends before `kind = \"proxy\"`")
-        }
+        Command::Backend(command) => backend::ask(&command),
     };
     ExitCode::from(code)
 }

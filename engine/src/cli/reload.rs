@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use clap::Args;
+use serde_json::json;
 
 use super::{DONE, FAILED, Running, complain, report, say};
 use crate::config::Plan;
@@ -22,7 +23,7 @@ pub(super) fn ask(options: &Options) -> u8 {
         Ok(socket) => socket,
         Err(error) => return report(&error),
     };
-    match request(&socket, "reload") {
+    match request(&socket, &json!({ "command": "reload" })) {
         Ok(outcome) => {
             say(outcome["done"].as_str().unwrap_or_default());
             DONE

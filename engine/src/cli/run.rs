@@ -161,9 +161,8 @@ fn watch<P: Port + 'static>(
                 engine.drain(limit);
             }
             None => {
-                if let Ok(Request::Reload(answer)) = asked.recv_timeout(WATCH) {
-                    // a client that went away hears nothing
-                    let _ = answer.send(reload(engine, file));
+                if let Ok(request) = asked.recv_timeout(WATCH) {
+                    carry_out(engine, file, request);
                 }
             }
         }
@@ -172,6 +171,22 @@ fn watch<P: Port + 'static>(
         error!("every worker has ended by itself");
     }
     if draining { DONE } else { FAILED }
+}
+
+/// Does what a client of the control socket asked for; one that went away hears nothing.
+fn carry_out<P: Port + 'static>(engine: &mut Engine<P>, file: &Path, request: Request) {
+    match request {
+        Request::Reload(answer) => {
+            let _ = answer.send(reload(engine, file));
+        }
+        Request::Backend { service, address, drained, answer } => {
+            let outcome = engine.set_drained(&service, address, drained);
+            if let Ok(done) = &outcome {
+                info!("backend {done}");
+            }
+            let _ = answer.send(outcome);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::time::Duration;
 
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{DONE, FAILED, Running, complain, report, say};
 use crate::control::{request, stats_table};
@@ -31,7 +31,7 @@ pub(super) fn stats(options: &Options) -> u8 {
         Err(error) => return report(&error),
     };
     loop {
-        match request(&socket, "stats") {
+        match request(&socket, &json!({ "command": "stats" })) {
             Ok(value) => print(options, &value),
             Err(cause) => {
                 let place = socket.display();

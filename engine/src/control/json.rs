@@ -7,7 +7,8 @@ use usher_proto::verdict::{End, Reason};
 
 use super::state_name;
 use crate::stats::{
-    Counter, PortCounter, PortSnapshot, ServiceCounter, ServiceSnapshot, Snapshot, WorkerSnapshot,
+    BackendCounter, BackendSnapshot, Counter, PortCounter, PortSnapshot, ServiceCounter,
+    ServiceSnapshot, Snapshot, WorkerBackend, WorkerSnapshot,
 };
 
 /// The whole object.
@@ -18,10 +19,40 @@ pub fn stats_json(snapshot: &Snapshot) -> Value {
         "uptime_s": snapshot.uptime_us as f64 / 1e6,
         "workers": snapshot.workers.iter().enumerate().map(worker).collect::<Vec<_>>(),
         "services": snapshot.services.iter().map(service).collect::<Vec<_>>(),
-        // there are none before `kind = "proxy"`
-        "backends": [],
+        "backends": snapshot.backends.iter().map(backend).collect::<Vec<_>>(),
         "ports": snapshot.ports.iter().map(port).collect::<Vec<_>>(),
     })
+}
+
+/// The backends alone.
+#[must_use]
+pub fn backends_json(snapshot: &Snapshot) -> Value {
+    json!({ "backends": snapshot.backends.iter().map(backend).collect::<Vec<_>>() })
+}
+
+fn backend(backend: &BackendSnapshot) -> Value {
+    let WorkerBackend { state, connections, .. } = &backend.sum;
+    let learned = state.learned.map(|learned| {
+        json!({
+            "mss": learned.mss,
+            "window_scale": learned.scale,
+            "sack": learned.sack,
+            "timestamps": learned.timestamps,
+            "ecn": learned.ecn,
+            "window": learned.window,
+        })
+    });
+    let mut object = Map::new();
+    object.insert("service".into(), backend.service.clone().into());
+    object.insert("address".into(), backend.address.to_string().into());
+    object.insert("up".into(), state.up.into());
+    object.insert("drained".into(), state.drained.into());
+    object.insert("connections".into(), (*connections).into());
+    for counter in BackendCounter::ALL {
+        object.insert(counter.name().into(), backend.sum.counter(*counter).into());
+    }
+    object.insert("learned".into(), learned.into());
+    Value::Object(object)
 }
 
 fn worker((index, worker): (usize, &WorkerSnapshot)) -> Value {

@@ -1,7 +1,7 @@
 //! `/metrics`: the counts under the names of DESIGN section 6, in Prometheus' text format.
 //!
-//! Names are `usher_<area>_<what>_<unit>`, `_total` for counters. Backends and rings have no metrics
-//! before there are any.
+//! Names are `usher_<area>_<what>_<unit>`, `_total` for counters. Rings have no metrics before there
+//! are any.
 
 use std::fmt;
 
@@ -13,7 +13,9 @@ use usher_proto::tcp::State;
 use usher_proto::verdict::{End, Reason};
 
 use super::state_name;
-use crate::stats::{Counter, Latency, PortCounter, ServiceCounter, Snapshot};
+use crate::stats::{
+    BackendCounter, BackendSnapshot, Counter, Latency, PortCounter, ServiceCounter, Snapshot,
+};
 
 /// The text that Prometheus scrapes.
 #[must_use]
@@ -40,6 +42,7 @@ impl Collector for Exporter {
         frames(&mut page, &self.0)?;
         handshakes(&mut page, &self.0)?;
         flows(&mut page, &self.0)?;
+        backends(&mut page, &self.0)?;
         ports(&mut page, &self.0)
     }
 }
@@ -95,6 +98,10 @@ const WORKER_COUNTERS: &[(&str, Counter)] = &[
     ("frames_answered", Counter::Answered),
     ("frames_reflected", Counter::Reflected),
     ("frames_delivered", Counter::Delivered),
+    ("frames_forwarded", Counter::Forwarded),
+    ("frames_held", Counter::Held),
+    ("frames_released", Counter::Released),
+    ("frames_lost", Counter::Lost),
     ("syn_acks_sent", Counter::SynAcks),
     ("resets_sent", Counter::Resets),
     ("segments_withheld", Counter::Withheld),
@@ -103,6 +110,8 @@ const WORKER_COUNTERS: &[(&str, Counter)] = &[
     ("cookies_unplaced", Counter::CookiesUnplaced),
     ("cookies_rejected", Counter::CookiesRejected),
     ("cookies_mode_entered", Counter::CookieMode),
+    ("backend_retries", Counter::BackendRetries),
+    ("backend_ports_exhausted", Counter::PortsExhausted),
 ];
 
 fn workers(page: &mut Page<'_>, snapshot: &Snapshot) -> fmt::Result {
@@ -234,6 +243,64 @@ fn flows(page: &mut Page<'_>, snapshot: &Snapshot) -> fmt::Result {
             }
         }
         Ok(())
+    })
+}
+
+/// Counters of each backend: name in the metrics, and cause.
+const BACKEND_COUNTERS: &[(&str, BackendCounter)] = &[
+    ("backend_connected", BackendCounter::Connected),
+    ("backend_refused", BackendCounter::Refused),
+    ("backend_timed_out", BackendCounter::TimedOut),
+    ("backend_mismatched", BackendCounter::Mismatched),
+];
+
+/// What a gauge shows of a backend.
+type BackendGauge = fn(&BackendSnapshot) -> f64;
+
+fn backends(page: &mut Page<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let gauges: [(&str, &str, BackendGauge); 3] = [
+        ("backend_up", "Whether checks and connections say that the backend works", |backend| {
+            f64::from(u8::from(backend.sum.state.up))
+        }),
+        ("backend_drained", "Whether an operator has taken the backend out", |backend| {
+            f64::from(u8::from(backend.sum.state.drained))
+        }),
+        ("backend_connections", "Connections that the backend has", |backend| {
+            backend.sum.connections as f64
+        }),
+    ];
+    for (name, help, value) in gauges {
+        page.gauge(name, help, None, |sample| {
+            for_backends(snapshot, |labels, backend| sample(labels, value(backend)))
+        })?;
+    }
+    for (name, counter) in BACKEND_COUNTERS {
+        page.counter(name, sentence(counter.help()), |sample| {
+            for_backends(snapshot, |labels, backend| sample(labels, backend.sum.counter(*counter)))
+        })?;
+    }
+    page.counter("backend_checks", "Health checks of the backend, by result", |sample| {
+        for_backends(snapshot, |labels, backend| {
+            let results = [
+                ("passed", BackendCounter::ChecksPassed),
+                ("failed", BackendCounter::ChecksFailed),
+            ];
+            results.into_iter().try_for_each(|(result, counter)| {
+                let labels = [labels[0], labels[1], ("result", result)];
+                sample(&labels, backend.sum.counter(counter))
+            })
+        })
+    })
+}
+
+/// Calls `each` with every backend and its labels.
+fn for_backends(
+    snapshot: &Snapshot,
+    mut each: impl FnMut(&[Label<'_>; 2], &BackendSnapshot) -> fmt::Result,
+) -> fmt::Result {
+    snapshot.backends.iter().try_for_each(|backend| {
+        let address = backend.address.to_string();
+        each(&[("service", &backend.service), ("backend", &address)], backend)
     })
 }
 

@@ -11,6 +11,7 @@ mod socket;
 mod table;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use crossbeam::channel::Sender;
@@ -18,16 +19,27 @@ use crossbeam::channel::Sender;
 use crate::stats::Snapshot;
 
 pub use http::HttpServer;
-pub use json::stats_json;
+pub use json::{backends_json, stats_json};
 pub use metrics::prometheus_text;
 pub use socket::{ControlSocket, request};
-pub use table::{exit_table, stats_table};
+pub use table::{backends_table, exit_table, stats_table};
 
 /// What a client of the control socket wants done, for the engine's own thread to do.
 #[derive(Debug)]
 pub enum Request {
     /// The configuration file is to be read again; a sentence says what came of it.
     Reload(Sender<Result<String, String>>),
+    /// A backend is to be taken out, or back in; a sentence says what came of it.
+    Backend {
+        /// The name of its service.
+        service: String,
+        /// Its address and TCP port.
+        address: SocketAddr,
+        /// Whether it gets no new connections.
+        drained: bool,
+        /// For the outcome.
+        answer: Sender<Result<String, String>>,
+    },
 }
 
 /// What is asked of the engine.
@@ -35,7 +47,8 @@ pub trait Source: Send + Sync {
     /// The counts of now.
     fn snapshot(&self) -> Snapshot;
 
-    /// Why the engine should get no traffic at this moment, if so: a link is down, it drains.
+    /// Why the engine should get no traffic at this moment, if so: a link is down, it drains, a service
+    /// has no usable backend.
     fn not_ready(&self) -> Option<String>;
 }
 

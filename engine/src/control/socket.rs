@@ -1,7 +1,14 @@
 //! The control socket: a Unix socket of mode 0600; one JSON line asks, one JSON line answers.
 //!
-//! `{"command":"stats"}` is answered by the object of `usher stats --json`, `{"command":"reload"}` by
-//! `{"done":"…"}`, and what fails or is unknown by `{"error":"…"}`. One thread serves one connection at a time, with a bound on the length of a
+//! | asked | answered |
+//! |---|---|
+//! | `{"command":"stats"}` | the object of `usher stats --json` |
+//! | `{"command":"backend list"}` | `{"backends":[…]}`, as in that object |
+//! | `{"command":"backend drain","service":"…","address":"…"}`, or `backend enable` | `{"done":"…"}` |
+//! | `{"command":"reload"}` | `{"done":"…"}` |
+//! | what fails or is unknown | `{"error":"…"}` |
+//!
+//! One thread serves one connection at a time, with a bound on the length of a
 //! request and on the time that it takes, so a client can neither fill memory nor stop others for long.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -17,7 +24,7 @@ use crossbeam::channel::{Sender, bounded};
 use rustix::fs::Mode;
 use serde_json::{Value, json};
 
-use super::{Request, SharedSource, stats_json};
+use super::{Request, SharedSource, backends_json, stats_json};
 
 /// The longest request in bytes; longer ones are refused.
 const REQUEST_MAX: u64 = 4096;
@@ -107,16 +114,28 @@ struct Engine {
 }
 
 impl Engine {
-    /// Has the configuration read again.
-    fn reload(&self) -> Value {
+    /// Has a request carried out.
+    fn carry_out(&self, errand: impl FnOnce(Sender<Result<String, String>>) -> Request) -> Value {
         let (answer, answered) = bounded(1);
-        let sent = self.errands.try_send(Request::Reload(answer)).is_ok();
+        let sent = self.errands.try_send(errand(answer)).is_ok();
         match answered.recv_timeout(ERRAND) {
             Ok(Ok(done)) => json!({ "done": done }),
             Ok(Err(error)) => json!({ "error": error }),
             Err(_) if sent => json!({ "error": "the engine has not answered yet" }),
             Err(_) => json!({ "error": "the engine is busy or ending" }),
         }
+    }
+
+    /// Takes a backend out, or back in.
+    fn set_drained(&self, request: &Value, drained: bool) -> Value {
+        let text = |key: &str| request.get(key).and_then(Value::as_str);
+        let address = text("address").and_then(|address| address.parse().ok());
+        let (Some(service), Some(address)) = (text("service"), address) else {
+            let example = r#"such a request names "service":"web" and "address":"10.20.0.2:80""#;
+            return json!({ "error": example });
+        };
+        let service = service.to_owned();
+        self.carry_out(|answer| Request::Backend { service, address, drained, answer })
     }
 }
 
@@ -149,21 +168,24 @@ fn reply(line: &str, engine: &Engine) -> Value {
     let request: Value = serde_json::from_str(line).unwrap_or(Value::Null);
     match request.get("command").and_then(Value::as_str) {
         Some("stats") => stats_json(&engine.source.snapshot()),
-        Some("reload") => engine.reload(),
+        Some("reload") => engine.carry_out(Request::Reload),
+        Some("backend list") => backends_json(&engine.source.snapshot()),
+        Some("backend drain") => engine.set_drained(&request, true),
+        Some("backend enable") => engine.set_drained(&request, false),
         Some(other) => json!({ "error": format!("`{other}` is not a command of this version") }),
         None => json!({ "error": "a request is one line such as {\"command\":\"stats\"}" }),
     }
 }
 
-/// Sends `command` to the engine that listens at `path`, and returns its answer.
+/// Sends `asked`, an object with a `command`, to the engine that listens at `path`, and returns its answer.
 ///
 /// # Errors
 ///
 /// Nobody listens there, or what answers is no engine.
-pub fn request(path: &Path, command: &str) -> io::Result<Value> {
+pub fn request(path: &Path, asked: &Value) -> io::Result<Value> {
     let mut stream = UnixStream::connect(path)?;
     stream.set_read_timeout(Some(PATIENCE * 2))?;
-    writeln!(stream, "{}", json!({ "command": command }))?;
+    writeln!(stream, "{}", asked)?;
     let mut text = String::new();
     stream.read_to_string(&mut text)?;
     let value: Value = serde_json::from_str(&text)?;

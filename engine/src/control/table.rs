@@ -5,7 +5,7 @@ use comfy_table::{CellAlignment, Table};
 use serde_json::{Map, Value};
 use usher_proto::verdict::{End, Reason};
 
-use crate::stats::{Counter, ServiceCounter, Snapshot};
+use crate::stats::{BackendCounter, Counter, ServiceCounter, Snapshot};
 
 /// What `usher run` prints when it ends: connections, cookies, verdicts by reason.
 #[must_use]
@@ -13,6 +13,7 @@ pub fn exit_table(snapshot: &Snapshot) -> String {
     let mut rows = Rows::new();
     connections(&mut rows, snapshot);
     cookies(&mut rows, snapshot);
+    backends(&mut rows, snapshot);
     verdicts(&mut rows, snapshot);
     rows.print()
 }
@@ -33,13 +34,68 @@ pub fn stats_table(stats: &Value) -> String {
             numbers(&mut rows, flows, &[]);
         }
     }
-    for (list, name) in [("services", "service"), ("ports", "port")] {
+    for (list, name) in [("services", "service"), ("backends", "backend"), ("ports", "port")] {
         for object in objects(&stats[list]) {
-            rows.head(&format!("{name} {}", plain(&object["name"])));
+            rows.head(&format!("{name} {}", title(object)));
             numbers(&mut rows, object, &[]);
+            if let Some(learned) = object.get("learned") {
+                rows.text("learned", said(learned));
+            }
         }
     }
     rows.print()
+}
+
+/// What `usher backend list` prints of the object that the engine answered with.
+#[must_use]
+pub fn backends_table(answer: &Value) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY);
+    table.set_header(["SERVICE", "BACKEND", "STATE", "CONNECTIONS", "CHECKS FAILED", "LEARNED"]);
+    for object in objects(&answer["backends"]) {
+        let [service, address] = ["service", "address"].map(|key| plain(&object[key]));
+        let [connections, failed] =
+            ["connections", "checks_failed"].map(|key| object[key].to_string());
+        let state = standing(object).into();
+        table.add_row([service, address, state, connections, failed, said(&object["learned"])]);
+    }
+    table.to_string()
+}
+
+/// An object's name; of a backend its service's and its address.
+fn title(object: &Map<String, Value>) -> String {
+    match object.get("address") {
+        Some(address) => format!("{} of {}", plain(address), plain(&object["service"])),
+        None => plain(&object["name"]),
+    }
+}
+
+/// A backend's state in a word or two.
+fn standing(backend: &Map<String, Value>) -> &'static str {
+    match (backend["up"] == true, backend["drained"] == true) {
+        (true, false) => "up",
+        (true, true) => "up, drained",
+        (false, false) => "down",
+        (false, true) => "down, drained",
+    }
+}
+
+/// What a backend's SYN-ACK said, in a line.
+fn said(learned: &Value) -> String {
+    if learned.is_null() {
+        return "nothing yet".into();
+    }
+    let flag = |key: &str, name: &str| (learned[key] == true).then(|| name.to_owned());
+    let scale = learned["window_scale"].as_u64().map(|scale| format!("scale {scale}"));
+    let parts = [
+        Some(format!("MSS {}", learned["mss"])),
+        Some(format!("window {}", learned["window"])),
+        scale,
+        flag("sack", "SACK"),
+        flag("timestamps", "timestamps"),
+        flag("ecn", "ECN"),
+    ];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
 /// The numbers of an object that are not 0, and its yes or no.
@@ -94,6 +150,19 @@ fn cookies(rows: &mut Rows, snapshot: &Snapshot) {
     rows.some("accepted, but the table was full", snapshot.total(Counter::CookiesUnplaced));
 }
 
+fn backends(rows: &mut Rows, snapshot: &Snapshot) {
+    if snapshot.backends.is_empty() {
+        return;
+    }
+    rows.head("backends");
+    for counter in BackendCounter::ALL {
+        let sum = snapshot.backends.iter().map(|backend| backend.sum.counter(*counter)).sum();
+        rows.add(&counter.name().replace('_', " "), sum);
+    }
+    rows.some("tried in vain", snapshot.total(Counter::BackendRetries));
+    rows.some("without a free source port", snapshot.total(Counter::PortsExhausted));
+}
+
 fn verdicts(rows: &mut Rows, snapshot: &Snapshot) {
     rows.head("frames");
     let lines = [
@@ -101,12 +170,16 @@ fn verdicts(rows: &mut Rows, snapshot: &Snapshot) {
         ("  answered", Counter::Answered),
         ("  reflected", Counter::Reflected),
         ("  delivered", Counter::Delivered),
+        ("  forwarded", Counter::Forwarded),
+        ("  held", Counter::Held),
         ("  dropped", Counter::Dropped),
     ];
     lines.iter().for_each(|(label, counter)| rows.add(label, snapshot.total(*counter)));
     for reason in Reason::ALL {
         rows.some(&format!("    {}", reason.name()), snapshot.dropped(*reason));
     }
+    rows.some("held and released", snapshot.total(Counter::Released));
+    rows.some("held and lost", snapshot.total(Counter::Lost));
     rows.add("generated", snapshot.total(Counter::Generated));
     rows.add("sent", snapshot.total(Counter::Sent));
     rows.add("  SYN-ACKs", snapshot.total(Counter::SynAcks));

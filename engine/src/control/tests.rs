@@ -7,20 +7,27 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use serde_json::json;
 use usher_proto::tcp::State;
+use usher_proto::tcp::client::Learned;
 use usher_proto::verdict::{End, Reason};
 
 use super::*;
-use crate::stats::{Counter, PortCounter, PortSnapshot, ServiceCounter, Tally};
+use crate::stats::{
+    BackendSnapshot, BackendState, Counter, Layout, PortCounter, PortSnapshot, ServiceCounter,
+    Tally, WorkerBackend,
+};
 
 /// An engine that has seen a little of everything.
 struct Seen;
 
 impl Source for Seen {
     fn snapshot(&self) -> Snapshot {
-        let mut tally = Tally::new(1, 1, 1);
+        let mut tally = Tally::new(Layout { ports: 1, services: 1, editions: 1, backends: 1 });
         tally.add(Counter::Received, 12);
         tally.add(Counter::CookiesSent, 3);
+        tally.add(Counter::Forwarded, 6);
+        tally.add(Counter::BackendRetries, 2);
         tally.add(Counter::TimeUs, 100);
         tally.add(Counter::BusyUs, 25);
         tally.drop_reason(Reason::Land, 2);
@@ -32,6 +39,10 @@ impl Source for Seen {
         tally.handshake_failed(0, End::HandshakeTimeout);
         tally.flow_ended(0, End::Closed);
         tally.handshake_time(0, 1500);
+        let learned = Learned { scale: Some(7), sack: true, mss: 1460, ..Learned::default() };
+        let state = BackendState { up: true, drained: true, learned: Some(learned) };
+        let backend = WorkerBackend { state, connections: 5, counters: [9, 1, 2, 3, 40, 4] };
+        tally.set_backend(0, &backend);
         let worker = crate::stats::WorkerSnapshot { core: 1, ..tally.snapshot() };
         let service =
             crate::stats::ServiceSnapshot { name: "hello".into(), ..worker.services[0].clone() };
@@ -40,6 +51,11 @@ impl Source for Seen {
             uptime_us: 2_500_000,
             workers: vec![worker],
             services: vec![service],
+            backends: vec![BackendSnapshot {
+                service: "web".into(),
+                address: "10.20.0.2:80".parse().unwrap(),
+                sum: backend,
+            }],
             ports: vec![port],
         }
     }
@@ -77,9 +93,18 @@ fn stats_are_one_object_with_causes_as_keys() {
     assert_eq!((&worker["received"], &worker["drop_land"]), (&12.into(), &2.into()));
     assert_eq!((&worker["flows"]["TIME_WAIT"], &worker["flows"]["SPENT"]), (&4.into(), &1.into()));
     assert_eq!(stats["services"][0]["failed_handshake_timeout"], 1);
+    assert_eq!(stats["ports"][0]["link_up"], true);
     assert_eq!(
-        (&stats["ports"][0]["link_up"], &stats["backends"]),
-        (&true.into(), &serde_json::json!([]))
+        stats["backends"],
+        json!([{
+            "service": "web", "address": "10.20.0.2:80", "up": true, "drained": true, "connections": 5,
+            "connected": 9, "refused": 1, "timed_out": 2, "mismatched": 3, "checks_passed": 40,
+            "checks_failed": 4,
+            "learned": {
+                "mss": 1460, "window_scale": 7, "sack": true, "timestamps": false, "ecn": false,
+                "window": 2144,
+            },
+        }])
     );
 }
 
@@ -102,6 +127,7 @@ fn tables_show_what_happened() {
         stats_table(&stats_json(&Seen.snapshot())).replace(env!("CARGO_PKG_VERSION"), "VERSION")
     );
     insta::assert_snapshot!(exit_table(&Seen.snapshot()));
+    insta::assert_snapshot!(backends_table(&backends_json(&Seen.snapshot())));
 }
 
 /// A socket of an engine that carries nothing out.
@@ -121,12 +147,49 @@ fn a_reload_is_asked_for_and_its_outcome_told() {
             answer.send(outcome).unwrap();
         }
     });
-    assert_eq!(request(&scratch.socket(), "reload").unwrap()["done"], "reloaded");
-    let error = request(&scratch.socket(), "reload").unwrap_err().to_string();
+    assert_eq!(
+        request(&scratch.socket(), &json!({ "command": "reload" })).unwrap()["done"],
+        "reloaded"
+    );
+    let error =
+        request(&scratch.socket(), &json!({ "command": "reload" })).unwrap_err().to_string();
     assert_eq!(error, "`port.mtu` cannot change");
     engine.join().unwrap();
-    let error = request(&scratch.socket(), "reload").unwrap_err().to_string();
+    let error =
+        request(&scratch.socket(), &json!({ "command": "reload" })).unwrap_err().to_string();
     assert_eq!(error, "the engine is busy or ending");
+}
+
+/// An order about a backend reaches the engine as it was given; one that names none does not.
+#[test]
+fn backends_are_listed_and_orders_passed_on() {
+    let scratch = Scratch::new("backend");
+    let (errands, asked) = crossbeam::channel::bounded(1);
+    let socket = ControlSocket::listen(&scratch.socket(), Arc::new(Seen), errands).unwrap();
+    let engine = std::thread::spawn(move || {
+        while let Ok(Request::Backend { service, address, drained, answer }) = asked.recv() {
+            answer.send(Ok(format!("{service} {address} {drained}"))).unwrap();
+        }
+    });
+    let listed = request(&scratch.socket(), &json!({ "command": "backend list" })).unwrap();
+    assert_eq!(listed["backends"], stats_json(&Seen.snapshot())["backends"]);
+    for (command, done) in
+        [("backend drain", "web [fd00::2]:80 true"), ("backend enable", "web [fd00::2]:80 false")]
+    {
+        let order = json!({ "command": command, "service": "web", "address": "[fd00::2]:80" });
+        assert_eq!(request(&scratch.socket(), &order).unwrap()["done"], done);
+    }
+    for order in [
+        json!({ "command": "backend drain", "service": "web" }),
+        json!({ "command": "backend drain", "service": "web", "address": "10.20.0.2" }),
+        json!({ "command": "backend enable", "service": 1, "address": "10.20.0.2:80" }),
+    ] {
+        let error = request(&scratch.socket(), &order).unwrap_err().to_string();
+        let right = r#"such a request names "service":"web" and "address":"10.20.0.2:80""#;
+        assert_eq!(error, right);
+    }
+    drop(socket);
+    engine.join().unwrap();
 }
 
 #[test]
@@ -135,8 +198,11 @@ fn the_socket_answers_and_is_for_its_owner_only() {
     let path = scratch.socket();
     let socket = listen(&path).unwrap();
     assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(request(&path, "stats").unwrap()["workers"][0]["received"], 12);
-    let error = request(&path, "explode").unwrap_err().to_string();
+    assert_eq!(
+        request(&path, &json!({ "command": "stats" })).unwrap()["workers"][0]["received"],
+        12
+    );
+    let error = request(&path, &json!({ "command": "explode" })).unwrap_err().to_string();
     assert_eq!(error, "`explode` is not a command of this version");
     drop(socket);
     assert!(!path.exists());
@@ -157,7 +223,7 @@ fn requests_are_bounded() {
         let _ = stream.read_to_string(&mut answer);
         assert!(answer.contains(error), "{answer}");
     }
-    assert!(request(&scratch.socket(), "stats").is_ok());
+    assert!(request(&scratch.socket(), &json!({ "command": "stats" })).is_ok());
 }
 
 #[test]

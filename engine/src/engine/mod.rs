@@ -19,6 +19,7 @@ mod thread;
 #[cfg(test)]
 mod tests;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
@@ -31,8 +32,11 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::Plan;
 use crate::control::Source;
 use crate::port::{Port, PortError, groups_of};
-use crate::stats::Snapshot;
+use crate::stats::{BackendSnapshot, Snapshot};
 use crate::worker::{LastIssued, Outfit, Station, View};
+
+/// How many names an error lists.
+const LISTED: usize = 8;
 
 /// A running engine. Dropping it stops it.
 pub struct Engine<P: Port> {
@@ -81,7 +85,7 @@ where
                 clock,
             });
         }
-        let shared = Arc::new(Shared::new(ports, boards, view.services(), clock));
+        let shared = Arc::new(Shared::new(ports, boards, &view, clock));
         let (orders, threads) = (Vec::new(), Vec::new());
         let mut engine = Self { plan: plan.clone(), view, clock, shared, orders, threads };
         engine.spawn(posts)?;
@@ -153,7 +157,64 @@ where
         drop(back);
         // What comes back is freed here. The channel closes when every worker has answered or ended.
         returned.iter().for_each(drop);
-        self.shared.replace(boards, view.services());
+        self.shared.replace(boards, view);
+    }
+
+    /// Takes a service's backend out, or back in: one that is out keeps its flows and gets no new ones, until it
+    /// is taken in or the engine ends. Returns what came of it when every worker has heard.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such service or backend: one sentence, with those that there are.
+    pub fn set_drained(
+        &self,
+        service: &str,
+        address: SocketAddr,
+        drained: bool,
+    ) -> Result<String, String> {
+        let all = || self.view.backends();
+        let own = || all().filter(|(_, name, _)| *name == service);
+        let Some((slot, ..)) = own().find(|(_, _, at)| *at == address) else {
+            let there = listed(own().map(|(_, _, at)| at.to_string()));
+            let services = listed(all().map(|(_, name, _)| format!("{name:?}")));
+            return Err(match (there, services) {
+                (Some(there), _) => {
+                    format!("service {service:?} has no backend {address}: there are {there}")
+                }
+                (None, Some(services)) => {
+                    format!("there is no proxy service {service:?}: there are {services}")
+                }
+                (None, None) => "there is no proxy service, and so no backend".into(),
+            });
+        };
+        self.tell_of_backend(slot, drained);
+        let backends = self.stats().backends;
+        let is_one =
+            |backend: &&BackendSnapshot| backend.service == service && backend.address == address;
+        let connections = backends.iter().find(is_one).map_or(0, |one| one.sum.connections);
+        let forsaken = backends.iter().filter(|one| one.service == service);
+        let forsaken = !forsaken.clone().any(|one| one.sum.state.is_usable());
+        Ok(match (drained, forsaken) {
+            (true, false) => {
+                format!("{address} of {service:?} gets no new connections; it has {connections}")
+            }
+            (true, true) => format!(
+                "{address} of {service:?} gets no new connections; it has {connections}; no other is usable, so new clients are turned away"
+            ),
+            (false, _) => format!("{address} of {service:?} gets new connections while it is up"),
+        })
+    }
+
+    /// Tells every worker, and waits until each has done it.
+    fn tell_of_backend(&self, slot: u16, drained: bool) {
+        let (done, heard) = bounded(self.orders.len());
+        for orders in &self.orders {
+            // One that has ended needs none.
+            let _ = orders.send(Order::Backend { slot, drained, done: done.clone() });
+        }
+        drop(done);
+        // The channel closes when every worker has answered or ended.
+        heard.iter().for_each(drop);
     }
 
     /// Takes no new connections; existing ones finish, and what is left after `timeout` is reset. The
@@ -199,6 +260,20 @@ impl<P: Port> Drop for Engine<P> {
             // A panic in a worker has been printed; in release builds it has ended the process.
             let _ = thread.join();
         }
+    }
+}
+
+/// Each of `names` once, for a sentence; `None` if there are none.
+fn listed(names: impl Iterator<Item = String>) -> Option<String> {
+    let mut names: Vec<String> = names.collect();
+    names.dedup();
+    let more = names.len().saturating_sub(LISTED);
+    names.truncate(LISTED);
+    let text = names.join(", ");
+    match more {
+        _ if text.is_empty() => None,
+        0 => Some(text),
+        more => Some(format!("{text} and {more} more")),
     }
 }
 

@@ -2,13 +2,18 @@
 
 #![forbid(unsafe_code)]
 
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::clock::{Clock, SystemClock};
 use crate::control::Source;
 use crate::port::Port;
-use crate::stats::{Board, PortSnapshot, ServiceSnapshot, Snapshot, WorkerSnapshot};
+use crate::stats::{
+    BackendSnapshot, Board, PortSnapshot, ServiceSnapshot, Snapshot, WorkerBackend, WorkerSnapshot,
+    forsaken,
+};
+use crate::worker::View;
 
 /// Locked by readers of counts and by reloads; workers never touch it.
 pub(super) struct Shared<P> {
@@ -22,19 +27,19 @@ pub(super) struct Shared<P> {
 struct Counted {
     /// Each worker's core and board.
     boards: Vec<(usize, Arc<Board>)>,
-    services: Vec<String>,
+    view: Arc<View>,
 }
 
 impl<P> Shared<P> {
     pub(super) fn new(
         ports: Vec<P>,
         boards: Vec<(usize, Arc<Board>)>,
-        services: &[String],
+        view: &Arc<View>,
         clock: SystemClock,
     ) -> Self {
         Self {
             ports: Mutex::new(ports),
-            counted: Mutex::new(Counted { boards, services: services.to_vec() }),
+            counted: Mutex::new(Counted { boards, view: Arc::clone(view) }),
             clock,
             draining: AtomicBool::new(false),
         }
@@ -53,13 +58,13 @@ impl<P> Shared<P> {
         self.counted().boards.iter().any(|(_, board)| board.held(edition) > 0)
     }
 
-    /// The workers publish on these boards now, one each.
-    pub(super) fn replace(&self, boards: Vec<Arc<Board>>, services: &[String]) {
+    /// The workers go by `view` now and publish on these boards, one each.
+    pub(super) fn replace(&self, boards: Vec<Arc<Board>>, view: &Arc<View>) {
         let mut counted = self.counted();
         for ((_, old), new) in counted.boards.iter_mut().zip(boards) {
             *old = new;
         }
-        counted.services = services.to_vec();
+        counted.view = Arc::clone(view);
     }
 
     pub(super) fn drain(&self) {
@@ -78,7 +83,7 @@ impl Counted {
         let worker = |(core, board): &(usize, Arc<Board>)| {
             let mut worker = board.read();
             worker.core = *core;
-            for (service, name) in worker.services.iter_mut().zip(&self.services) {
+            for (service, name) in worker.services.iter_mut().zip(self.view.services()) {
                 service.name.clone_from(name);
             }
             worker
@@ -89,15 +94,35 @@ impl Counted {
     fn services(&self) -> Vec<ServiceSnapshot> {
         let empty =
             |name: &String| ServiceSnapshot { name: name.clone(), ..ServiceSnapshot::default() };
-        self.services.iter().map(empty).collect()
+        self.view.services().iter().map(empty).collect()
+    }
+
+    fn backends(&self, workers: &[WorkerSnapshot]) -> Vec<BackendSnapshot> {
+        let sum = |slot: u16| {
+            let mut parts =
+                workers.iter().filter_map(|worker| worker.backends.get(usize::from(slot)));
+            let first = parts.next().copied().unwrap_or_default();
+            parts.fold(first, |mut sum: WorkerBackend, part| {
+                sum.merge(part);
+                sum
+            })
+        };
+        let one = |(slot, service, address): (u16, &str, SocketAddr)| BackendSnapshot {
+            service: service.into(),
+            address,
+            sum: sum(slot),
+        };
+        self.view.backends().map(one).collect()
     }
 }
 
 impl<P: Port> Source for Shared<P> {
     fn snapshot(&self) -> Snapshot {
-        let (workers, mut services) = {
+        let (workers, mut services, backends) = {
             let counted = self.counted();
-            (counted.workers(), counted.services())
+            let workers = counted.workers();
+            let backends = counted.backends(&workers);
+            (workers, counted.services(), backends)
         };
         let mut ports: Vec<_> = self.ports().iter().map(port_snapshot).collect();
         for worker in &workers {
@@ -108,16 +133,24 @@ impl<P: Port> Source for Shared<P> {
             }
         }
         let mut clock = self.clock;
-        Snapshot { uptime_us: clock.now().us, workers, services, ports }
+        Snapshot { uptime_us: clock.now().us, workers, services, backends, ports }
     }
 
     fn not_ready(&self) -> Option<String> {
         if self.is_draining() {
             return Some("the engine is draining".into());
         }
-        let ports = self.ports();
-        let down = ports.iter().find(|port| !port.is_link_up())?;
-        Some(format!("the link of port {:?} is down", down.name()))
+        let down = {
+            let ports = self.ports();
+            let down = ports.iter().find(|port| !port.is_link_up());
+            down.map(|port| format!("the link of port {:?} is down", port.name()))
+        };
+        down.or_else(|| {
+            let counted = self.counted();
+            let backends = counted.backends(&counted.workers());
+            forsaken(&backends)
+                .map(|service| format!("no backend of service {service:?} is usable"))
+        })
     }
 }
 

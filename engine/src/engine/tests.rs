@@ -88,3 +88,55 @@ fn an_engine_reloads() {
         .collect();
     assert_eq!(started, [("hello", 1), ("other", 1)]);
 }
+
+const PROXY: &str = r#"
+[engine]
+cores = [0]
+[[port]]
+name = "wan"
+device = "net_null0"
+addresses = ["10.10.0.2/16"]
+[[service]]
+name = "web"
+listen = ["10.10.0.10:80"]
+port = "wan"
+kind = "proxy"
+backends = ["10.10.1.1:80", "10.10.1.2:80"]
+"#;
+
+/// Orders about backends reach the workers before they are answered, and hold over reloads.
+#[test]
+fn an_engine_drains_and_enables_backends() {
+    let plan = Plan::parse(PROXY, Path::new("test.toml")).expect("a good configuration");
+    let (port, _wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
+    let mut engine = Engine::start(&plan, vec![port], &[None]).expect("memory ports start");
+    let [first, second] = ["10.10.1.1:80", "10.10.1.2:80"].map(|at| at.parse().unwrap());
+    let drained = |engine: &Engine<_>| {
+        let backends = engine.stats().backends;
+        backends.iter().map(|one| (one.address, one.sum.state.drained)).collect::<Vec<_>>()
+    };
+    let done = engine.set_drained("web", first, true).expect("it is there");
+    assert_eq!(done, "10.10.1.1:80 of \"web\" gets no new connections; it has 0");
+    assert_eq!(drained(&engine), [(first, true), (second, false)]);
+    assert_eq!(engine.source().not_ready(), None);
+    let done = engine.set_drained("web", second, true).expect("it is there");
+    assert!(done.ends_with("no other is usable, so new clients are turned away"), "{done}");
+    let reason = engine.source().not_ready();
+    assert_eq!(reason.as_deref(), Some("no backend of service \"web\" is usable"));
+
+    let text = PROXY.replace("\"10.10.1.2:80\"", "\"10.10.1.3:80\"");
+    let other = Plan::parse(&text, Path::new("test.toml")).expect("a good configuration");
+    engine.reload(&other).expect("services may change");
+    let third = "10.10.1.3:80".parse().unwrap();
+    assert_eq!(drained(&engine), [(first, true), (third, false)]);
+    engine.set_drained("web", first, false).expect("it is there");
+    assert_eq!(drained(&engine), [(first, false), (third, false)]);
+
+    let error = engine.set_drained("web", second, true).unwrap_err();
+    assert_eq!(
+        error,
+        "service \"web\" has no backend 10.10.1.2:80: there are 10.10.1.1:80, 10.10.1.3:80"
+    );
+    let error = engine.set_drained("wbe", first, true).unwrap_err();
+    assert_eq!(error, "there is no proxy service \"wbe\": there are \"web\"");
+}

@@ -18,6 +18,8 @@ pub(super) enum Order {
     Drain(u32),
     /// Go on with this, and send back what it replaces.
     Adopt(Outfit, Sender<Outfit>),
+    /// Take the backend in this slot out, or back in, and say when that is done.
+    Backend { slot: u16, drained: bool, done: Sender<()> },
     /// End now.
     Stop,
 }
@@ -87,6 +89,11 @@ fn poll<Q: QueuePair>(worker: &mut Worker<Q>, clock: &mut SystemClock, orders: &
             Ok(Order::Adopt(outfit, back)) => {
                 // The engine waits for it, and frees it.
                 let _ = back.send(worker.adopt(outfit, now));
+            }
+            Ok(Order::Backend { slot, drained, done }) => {
+                worker.set_drained(slot, drained);
+                // The engine waits for it.
+                let _ = done.send(());
             }
             Err(_) => {}
         }

@@ -3,7 +3,7 @@
 use usher_proto::tcp::State;
 use usher_proto::verdict::{End, Reason};
 
-use super::{Counter, Latency, PortCounter, ServiceCounter};
+use super::{BackendSnapshot, Counter, Latency, PortCounter, ServiceCounter, WorkerBackend};
 use crate::port::PortStats;
 
 /// The engine's counts at one moment.
@@ -15,6 +15,8 @@ pub struct Snapshot {
     pub workers: Vec<WorkerSnapshot>,
     /// Each service, summed over the workers, in the plan's order.
     pub services: Vec<ServiceSnapshot>,
+    /// Each backend, in the order in which they came.
+    pub backends: Vec<BackendSnapshot>,
     /// Each port, in the plan's order.
     pub ports: Vec<PortSnapshot>,
 }
@@ -54,6 +56,8 @@ pub struct WorkerSnapshot {
     pub ports: Vec<WorkerPort>,
     /// Its share of each service.
     pub services: Vec<ServiceSnapshot>,
+    /// Its part of each backend, by slot.
+    pub backends: Vec<WorkerBackend>,
 }
 
 impl WorkerSnapshot {

@@ -7,15 +7,21 @@ use usher_proto::verdict::{End, Reason};
 
 use super::latency::{BUCKETS, bucket};
 use super::{
-    Counter, Latency, PortCounter, ServiceCounter, ServiceSnapshot, WorkerPort, WorkerSnapshot,
+    BackendCounter, BackendState, Counter, Latency, PortCounter, ServiceCounter, ServiceSnapshot,
+    WorkerBackend, WorkerPort, WorkerSnapshot,
 };
 
-/// Where each counter stands in a flat row of numbers.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-struct Layout {
-    ports: usize,
-    services: usize,
-    editions: usize,
+/// What a row of counts has room for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Layout {
+    /// Ports.
+    pub ports: usize,
+    /// Services.
+    pub services: usize,
+    /// Editions of services.
+    pub editions: usize,
+    /// Slots of backends.
+    pub backends: usize,
 }
 
 const DROPS: usize = Counter::COUNT;
@@ -25,7 +31,11 @@ const FAILED: usize = ServiceCounter::COUNT;
 const ENDED: usize = FAILED + End::COUNT;
 const TIMES: usize = ENDED + End::COUNT;
 const SERVICE: usize = TIMES + BUCKETS;
+const CONNECTIONS: usize = 1;
+const EVENTS: usize = CONNECTIONS + 1;
+const BACKEND: usize = EVENTS + BackendCounter::COUNT;
 
+/// Where each counter stands in a flat row of numbers.
 impl Layout {
     const fn port(self, port: usize) -> usize {
         debug_assert!(port < self.ports);
@@ -42,8 +52,13 @@ impl Layout {
         PORTS + self.ports * PortCounter::COUNT + self.services * SERVICE
     }
 
+    const fn backend(self, slot: usize) -> usize {
+        debug_assert!(slot < self.backends);
+        self.editions() + self.editions + slot * BACKEND
+    }
+
     const fn len(self) -> usize {
-        self.editions() + self.editions
+        self.editions() + self.editions + self.backends * BACKEND
     }
 }
 
@@ -55,10 +70,9 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Zeros for so many ports, services and editions of services.
+    /// Zeros.
     #[must_use]
-    pub fn new(ports: usize, services: usize, editions: usize) -> Self {
-        let layout = Layout { ports, services, editions };
+    pub fn new(layout: Layout) -> Self {
         Self { layout, row: vec![0; layout.len()].into_boxed_slice() }
     }
 
@@ -146,16 +160,32 @@ impl Tally {
         self.row[self.layout.editions() + usize::from(edition)]
     }
 
+    /// How many slots of backends it has room for.
+    #[must_use]
+    pub const fn backends(&self) -> usize {
+        self.layout.backends
+    }
+
+    /// Sets what is known of the backend in `slot`.
+    pub fn set_backend(&mut self, slot: usize, backend: &WorkerBackend) {
+        let base = self.layout.backend(slot);
+        self.row[base] = backend.state.to_word();
+        self.row[base + CONNECTIONS] = backend.connections;
+        self.row[base + EVENTS..base + BACKEND].copy_from_slice(&backend.counters);
+    }
+
     /// Goes on from the counts of `old`, which has as many ports and at most as many services and editions.
+    /// What is known of backends is kept elsewhere, and is to be set anew.
     ///
     /// # Panics
     ///
     /// If it has more.
     pub fn adopt(&mut self, old: &Self) {
-        let (counters, editions) = old.row.split_at(old.layout.editions());
+        let (counters, rest) = old.row.split_at(old.layout.editions());
         self.row[..counters.len()].copy_from_slice(counters);
         let start = self.layout.editions();
-        self.row[start..start + editions.len()].copy_from_slice(editions);
+        let editions = old.layout.editions;
+        self.row[start..start + editions].copy_from_slice(&rest[..editions]);
     }
 
     /// Everything, as a reader of the board will see it after publication.
@@ -173,14 +203,13 @@ pub struct Board {
 }
 
 impl Board {
-    /// A board for tallies of so many ports, services and editions.
+    /// A board for tallies of this layout.
     #[must_use]
-    pub fn new(ports: usize, services: usize, editions: usize) -> Self {
-        let layout = Layout { ports, services, editions };
+    pub fn new(layout: Layout) -> Self {
         Self { layout, row: (0..layout.len()).map(|_| AtomicU64::new(0)).collect() }
     }
 
-    /// Publishes `tally`, made for as many ports, services and editions.
+    /// Publishes `tally`, which has the same layout.
     pub fn publish(&self, tally: &Tally) {
         debug_assert_eq!(self.layout, tally.layout);
         for (shared, &own) in self.row.iter().zip(&tally.row) {
@@ -221,6 +250,14 @@ fn read(layout: Layout, at: impl Fn(usize) -> u64) -> WorkerSnapshot {
             ..ServiceSnapshot::default()
         }
     };
+    let backend = |slot| {
+        let base = layout.backend(slot);
+        WorkerBackend {
+            state: BackendState::from_word(at(base)),
+            connections: at(base + CONNECTIONS),
+            counters: std::array::from_fn(|index| at(base + EVENTS + index)),
+        }
+    };
     WorkerSnapshot {
         core: 0,
         counters: std::array::from_fn(&at),
@@ -228,6 +265,7 @@ fn read(layout: Layout, at: impl Fn(usize) -> u64) -> WorkerSnapshot {
         flows: std::array::from_fn(|index| at(FLOWS + index)),
         ports: (0..layout.ports).map(port).collect(),
         services: (0..layout.services).map(service).collect(),
+        backends: (0..layout.backends).map(backend).collect(),
     }
 }
 
@@ -237,7 +275,8 @@ mod tests {
 
     #[test]
     fn what_is_counted_is_read_where_it_belongs() {
-        let mut tally = Tally::new(2, 2, 3);
+        let layout = Layout { ports: 2, services: 2, editions: 3, backends: 2 };
+        let mut tally = Tally::new(layout);
         tally.add(Counter::Received, 5);
         tally.drop_reason(Reason::Land, 2);
         tally.set_flows(State::TimeWait, 7);
@@ -249,7 +288,10 @@ mod tests {
         tally.hold(2);
         tally.hold(2);
         tally.release(2);
-        let board = Board::new(2, 2, 3);
+        let state = BackendState { up: true, ..BackendState::default() };
+        let backend = WorkerBackend { state, connections: 4, counters: [1, 2, 3, 4, 5, 6] };
+        tally.set_backend(1, &backend);
+        let board = Board::new(layout);
         board.publish(&tally);
         let seen = board.read();
         assert_eq!(seen, tally.snapshot());
@@ -261,21 +303,24 @@ mod tests {
         assert_eq!(seen.services[0].ended(End::Closed), 1);
         assert_eq!((seen.services[1].latency.count(), seen.services[1].latency.sum_us), (1, 100));
         assert_eq!([0, 1, 2].map(|edition| board.held(edition)), [0, 0, 1]);
+        assert_eq!(seen.backends, [WorkerBackend::default(), backend]);
     }
 
     #[test]
     fn a_larger_tally_goes_on_from_a_smaller_one() {
-        let mut old = Tally::new(1, 1, 2);
+        let mut old = Tally::new(Layout { ports: 1, services: 1, editions: 2, backends: 1 });
         old.add(Counter::Sent, 5);
         old.add_port(0, PortCounter::Sent, 4);
         old.add_service(0, ServiceCounter::Started);
         old.hold(1);
-        let mut tally = Tally::new(1, 3, 4);
+        old.set_backend(0, &WorkerBackend { connections: 9, ..WorkerBackend::default() });
+        let mut tally = Tally::new(Layout { ports: 1, services: 3, editions: 4, backends: 2 });
         tally.adopt(&old);
         let seen = tally.snapshot();
         assert_eq!((seen.counter(Counter::Sent), seen.ports), (5, old.snapshot().ports));
         assert_eq!(seen.services[..1], old.snapshot().services);
         assert_eq!(seen.services[1..], [ServiceSnapshot::default(), ServiceSnapshot::default()]);
         assert_eq!([0, 1, 2, 3].map(|edition| tally.held(edition)), [0, 1, 0, 0]);
+        assert_eq!(seen.backends, [WorkerBackend::default(); 2]);
     }
 }

@@ -195,7 +195,7 @@ impl<Q: QueuePair> Worker<Q> {
         let received = (0..turn.links.len()).map(|port| turn.burst(port)).sum();
         if self.chores.are_due(&now) {
             self.chores.run(&mut turn);
-            self.board.publish(&self.tally);
+            self.publish();
         }
         for link in self.links.iter_mut().flatten() {
             link.finish(&mut self.tally);
@@ -232,6 +232,13 @@ impl<Q: QueuePair> Worker<Q> {
         };
         self.publish();
         old
+    }
+
+    /// Takes the backend in `slot` out, or back in: one that is out keeps its flows and gets no new ones.
+    pub fn set_drained(&mut self, slot: u16, drained: bool) {
+        self.proxies.backends.get_mut(slot).drained = drained;
+        self.proxies.offers.forget();
+        self.publish();
     }
 
     /// Whether no flow is left that a drain waits for.
@@ -289,7 +296,8 @@ impl<Q: QueuePair> Worker<Q> {
     }
 
     /// Publishes the counts now.
-    pub fn publish(&self) {
+    pub fn publish(&mut self) {
+        self.proxies.report(&mut self.tally);
         self.board.publish(&self.tally);
     }
 

@@ -24,8 +24,8 @@ use super::ways::Ways;
 use crate::flow::{Body, Index};
 use crate::health::Checks;
 use crate::port::{Frame, QueuePair};
-use crate::service::{Backends, HOLD};
-use crate::stats::Counter;
+use crate::service::{Backend, Backends, HOLD};
+use crate::stats::{BackendCounter, BackendState, Counter, Tally, WorkerBackend};
 
 /// Flows whose frames may be held at a time, and frames in all: connecting takes a round trip, so that
 /// this is enough for a million connections a second to backends within a millisecond. More would let a
@@ -68,6 +68,24 @@ impl<F> Proxies<F> {
                 ways.give_back(target.paths.start, ended.tuple.local_port);
             }
         });
+    }
+
+    /// Writes down what is known of each backend.
+    pub(super) fn report(&self, tally: &mut Tally) {
+        for slot in 0..tally.backends() {
+            let Backend { up, drained, learned, counts, .. } = *self.backends.get(slot as u16);
+            let state = BackendState { up, drained, learned };
+            let counters = std::array::from_fn(|index| match BackendCounter::ALL[index] {
+                BackendCounter::Connected => counts.connected,
+                BackendCounter::Refused => counts.refused,
+                BackendCounter::TimedOut => counts.timed_out,
+                BackendCounter::Mismatched => counts.mismatched,
+                BackendCounter::ChecksPassed => counts.passed,
+                BackendCounter::ChecksFailed => counts.failed,
+            });
+            let connections = counts.flows.into();
+            tally.set_backend(slot, &WorkerBackend { state, connections, counters });
+        }
     }
 
     /// How many frames are held.

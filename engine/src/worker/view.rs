@@ -20,7 +20,7 @@ use super::front::{Front, Targets};
 use super::listeners::{Listener, Listeners};
 use crate::config::{Cookies, Plan, PortPlan, Prefix, ServiceKind, ServicePlan};
 use crate::health::Subjects;
-use crate::stats::{Board, Tally};
+use crate::stats::{Board, Layout, Tally};
 
 /// What a started port is on its link, beside what the plan says of it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -227,13 +227,28 @@ impl View {
     /// Zeros for a worker with this view to count with.
     #[must_use]
     pub fn tally(&self) -> Tally {
-        Tally::new(self.ports.len(), self.services.len(), self.editions.len())
+        Tally::new(self.layout())
     }
 
     /// A board for that worker's counts.
     #[must_use]
     pub fn board(&self) -> Arc<Board> {
-        Arc::new(Board::new(self.ports.len(), self.services.len(), self.editions.len()))
+        Arc::new(Board::new(self.layout()))
+    }
+
+    fn layout(&self) -> Layout {
+        Layout {
+            ports: self.ports.len(),
+            services: self.services.len(),
+            editions: self.editions.len(),
+            backends: self.backends().last().map_or(0, |(slot, ..)| usize::from(slot) + 1),
+        }
+    }
+
+    /// Every backend that is configured: its slot, its service's name, its address.
+    pub fn backends(&self) -> impl Iterator<Item = (u16, &str, SocketAddr)> {
+        let owners = self.targets.slots().iter();
+        owners.map(|(slot, owner)| (slot, owner.service.as_str(), owner.address))
     }
 
     /// Where every address is ours or may be, of each port.

@@ -8,7 +8,7 @@ use usher_proto::wire::{Flags, Mac};
 use crate::clock::{Clock, FakeClock};
 use crate::port::Frame;
 use crate::port::memory::{self, MemoryQueue, Options, Wire};
-use crate::stats::Counter;
+use crate::stats::{BackendCounter, Counter};
 use crate::testing::{self, Setup};
 use crate::worker::{State, Worker};
 
@@ -295,4 +295,37 @@ fn without_translation_only_the_chosen_backend_is_heard() {
         (to_client[0].seq, to_client[0].payload.as_slice()),
         (iss.wrapping_add(1), &b"hello"[..])
     );
+}
+
+/// What is drained keeps its flows and gets no new ones, also over a reload, until it is enabled.
+#[test]
+fn a_drained_backend_keeps_what_it_has() {
+    let mut bench = Bench::new("");
+    let (iss, syn) = bench.shake(b"GET /");
+    bench.backend_sends(&syn_ack(&syn, 7000));
+    bench.worker.set_drained(0, true);
+    let stamp = syn.timestamps.unwrap().val;
+    let answer =
+        backend(&syn).ack(7001, syn.seq.wrapping_add(6)).timestamps(910, stamp).payload(b"hello");
+    let (to_client, _) = bench.backend_sends(&answer);
+    assert_eq!(to_client.last().expect("the answer").payload, b"hello");
+    let knock = |bench: &mut Bench, port: u16| {
+        let syn = tcp().from(format!("10.10.0.1:{port}").as_str()).to("10.10.0.10:80").syn(5);
+        bench.client_sends(&syn).0[0].flags
+    };
+    assert_eq!(knock(&mut bench, 40_001), Flags::RST | Flags::ACK);
+    let now = bench.clock.now();
+    let changed =
+        testing::proxy_plan(&Setup { capacity: 100, ..Setup::default() }, "backend_retries = 1");
+    testing::reload(std::slice::from_mut(&mut bench.worker), &changed, now);
+    assert_eq!(knock(&mut bench, 40_002), Flags::RST | Flags::ACK);
+    let row = bench.worker.board().read().backends[0];
+    assert!(row.state.up && row.state.drained);
+    assert_eq!((row.connections, row.counter(BackendCounter::Connected)), (1, 1));
+    assert_eq!(row.state.learned.map(|learned| learned.mss), Some(1460));
+    bench.worker.set_drained(0, false);
+    assert_eq!(knock(&mut bench, 40_003), Flags::SYN | Flags::ACK);
+    let (_, to_backend) =
+        bench.client_sends(&client().ack(105, iss.wrapping_add(6)).timestamps(5020, stamp));
+    assert_eq!(to_backend.last().expect("its acknowledgement").ack, 7006);
 }
