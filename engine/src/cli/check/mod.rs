@@ -1,5 +1,6 @@
 //! `usher check`: a configuration and the host it is for; one line a finding. Starts nothing.
 
+mod backends;
 mod cores;
 mod device;
 mod ethtool;
@@ -139,6 +140,7 @@ fn findings(plan: &Plan, file: &Path, host: &Host, machine: &Topology) -> Vec<Fi
         all.extend(device::check(port, host, machine, cores.as_deref().unwrap_or_default()));
         all.extend(peer::check(port, host));
     }
+    all.extend(backends::check(plan));
     all.extend(kernel::check(plan, host));
     all.extend(plan.handshake.secret.as_ref().map(|secret| secret_file(&secret.file)));
     all.push(control_socket(&plan.engine.control_socket));
