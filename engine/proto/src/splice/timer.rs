@@ -3,7 +3,7 @@
 use super::connect::FIRST_WAIT;
 use super::state::{Marks, Phase, Splice};
 use super::{SpliceContext, Then, TryEnd};
-use crate::tcp::{Policy, State};
+use crate::tcp::Policy;
 use crate::time::Tick;
 use crate::verdict::{End, Event};
 use crate::wire::Reply;
@@ -59,12 +59,10 @@ impl Splice {
         if self.tries >= cx.tries && !all.is_due(shared) { all } else { shared }
     }
 
-    /// A client that closes may wait long for its answer; a client that does not when the backend has closed
-    /// is not waited for as long.
+    /// Half-closed or not: whoever has not closed may have more to say, and the ends know better than we for
+    /// how long they wait.
     fn silent_until(&self, policy: &Policy) -> Tick {
-        let silence =
-            if self.state() == State::FinWait2 { policy.half_closed } else { policy.idle };
-        self.heard_at.after(silence)
+        self.heard_at.after(policy.idle)
     }
 
     /// What the passing of time leads to, called at [`Splice::deadline`] or earlier.
@@ -79,9 +77,6 @@ impl Splice {
                 TimerStep { then: Then::End(End::Closed), ..TimerStep::NOTHING }
             }
             Phase::Open if self.header_is_due(cx) => self.header_is_late(cx),
-            Phase::Open if self.state() == State::FinWait2 => {
-                self.give_up(End::HalfClosedTimeout, cx)
-            }
             Phase::Open => self.give_up(End::IdleTimeout, cx),
         }
     }
