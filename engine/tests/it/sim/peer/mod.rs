@@ -234,6 +234,11 @@ impl Peer {
         Opening { iss, ts_offset: self.ts_offset }
     }
 
+    /// How many bytes of our stream the other end was said to have.
+    pub(crate) fn acknowledged(&self) -> u64 {
+        self.send.una.saturating_sub(1).min(self.stream.len)
+    }
+
     fn set(&mut self, timer: Timer, at: u64) {
         self.timers[timer as usize] = Some(at);
     }

@@ -4,6 +4,9 @@ use super::super::frame::{self, Packet};
 
 /// Frames in, frames out, each with its port: 0 is where clients are.
 pub(crate) trait Middle {
+    /// Whether it has timers, and must be called when nothing arrives.
+    const POLLED: bool;
+
     /// Takes a burst (perhaps empty) at `now` and gives what it sends.
     fn turn(&mut self, now: u64, burst: Vec<(usize, Vec<u8>)>) -> Vec<(usize, Vec<u8>)>;
 }
@@ -14,6 +17,8 @@ pub(crate) struct Cable {
 }
 
 impl Middle for Cable {
+    const POLLED: bool = false;
+
     fn turn(&mut self, _: u64, burst: Vec<(usize, Vec<u8>)>) -> Vec<(usize, Vec<u8>)> {
         let carry = |(port, frame): (usize, Vec<u8>)| match (self.spoil, frame::read(&frame)) {
             (Some(spoil), Ok(mut packet)) => {

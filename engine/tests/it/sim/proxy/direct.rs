@@ -10,9 +10,10 @@ use super::super::network::Weather;
 use super::super::peer::{
     Begin, Break, Close, Habits, Marks, Moment, Outcome, Peer, Script, State,
 };
-use super::super::plan::{MILLI, SECOND};
+use super::super::plan::SECOND;
 use super::super::rng::Rng;
 use super::cable::Cable;
+use super::drawn::{any, jumbo, orderly, plain, speaks};
 use super::host::{Draw, Host, Manner};
 use super::world::World;
 
@@ -43,25 +44,6 @@ fn world(seed: u64, weather: Weather, v6: bool, draw: Draw) -> World<Cable> {
     World::new(seed, &[weather, Weather::CLEAR], Cable { spoil: None }, hosts)
 }
 
-fn plain(_: &mut Rng) -> (Habits, Script) {
-    (Habits::LINUX, Script { begin: Begin::OnFirstByte, ..Script::plain(5000) })
-}
-
-fn orderly(rng: &mut Rng) -> (Habits, Script) {
-    let habits = Habits::any(rng, 1500);
-    (habits, Script::orderly(rng, &habits))
-}
-
-fn jumbo(rng: &mut Rng) -> (Habits, Script) {
-    let habits = Habits::any(rng, 9000);
-    (habits, Script::orderly(rng, &habits))
-}
-
-fn any(rng: &mut Rng) -> (Habits, Script) {
-    let habits = Habits::any(rng, 1500);
-    (habits, Script::any(rng, &habits, 3))
-}
-
 /// The newest connection of the backend that has the client's tuple.
 fn partner(world: &World<Cable>, client: &Peer) -> Option<(usize, usize)> {
     let own = (client.ends.local, client.ends.remote);
@@ -74,11 +56,8 @@ fn crowd(seed: u64, weather: Weather, clients: usize, draw: Draw) -> World<Cable
     let mut world = world(seed, weather, v6, draw);
     let mut rng = Rng::new(seed);
     for index in 0..clients {
-        let (habits, mut script) = draw(&mut rng);
-        if script.begin == Begin::OnFirstByte {
-            script.begin = Begin::After(50 * MILLI);
-        }
-        world.plan(SECOND + index as u64 * 700, 0, ends(index, v6), habits, script);
+        let (habits, script) = draw(&mut rng);
+        world.plan(SECOND + index as u64 * 700, 0, ends(index, v6), habits, speaks(script));
     }
     world.run(900 * SECOND);
     world

@@ -1,7 +1,7 @@
 //! A machine with connections: clients that open them, or a backend that accepts them in its manner.
 
 use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::super::client::Ends;
 use super::super::frame::{ACK, FIN, Mac, Packet, RST, SYN};
@@ -37,9 +37,13 @@ pub(crate) struct Host {
     pub(crate) manner: Manner,
     /// Its connections, also those that ended.
     pub(crate) peers: Vec<Peer>,
+    /// What it accepts has at least so large a receive buffer.
+    pub(crate) least_buffer: u64,
     /// RSTs for packets of no connection.
     pub(crate) strays: u64,
-    listens: Option<SocketAddr>,
+    pub(crate) listens: Option<SocketAddr>,
+    /// Its own addresses beside that of `listens` and of its connections.
+    pub(crate) addresses: Vec<IpAddr>,
     draw: Draw,
     rng: Rng,
     tuples: HashMap<Tuple, usize>,
@@ -62,14 +66,23 @@ impl Host {
             port,
             manner: Manner::Serves,
             peers: Vec::new(),
+            least_buffer: 0,
             strays: 0,
             listens,
+            addresses: Vec::new(),
             draw,
             rng,
             tuples: HashMap::new(),
             laid: HashSet::new(),
             first_id,
         }
+    }
+
+    /// Whether it answers for an address.
+    pub(crate) fn owns(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
+            || self.listens.is_none()
+                && self.peers.iter().any(|peer| peer.ends.local.ip() == address)
     }
 
     /// One in four begins near a wrap.
@@ -148,8 +161,9 @@ impl Host {
 
     fn accept(&mut self, now: u64, syn: &Packet, opening: Opening) -> usize {
         let delay = if let Manner::IsLate(delay) = self.manner { delay } else { 0 };
-        let drawn = (self.draw)(&mut self.rng);
-        let peer = Peer::accepts(now, syn, drawn, self.next_id(), opening, delay);
+        let (mut habits, script) = (self.draw)(&mut self.rng);
+        habits.buffer = habits.buffer.max(self.least_buffer);
+        let peer = Peer::accepts(now, syn, (habits, script), self.next_id(), opening, delay);
         self.keep((syn.dst, syn.src), peer)
     }
 

@@ -3,7 +3,13 @@
 //! engine.
 
 mod cable;
+mod crowds;
 mod direct;
+mod drawn;
+mod engine;
 mod host;
 mod judge;
+mod monitor;
+mod neighbours;
+mod spliced;
 mod world;

@@ -1,18 +1,23 @@
 //! A run: machines, a network on each side, and the middle, under one clock.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use super::super::client::Ends;
 use super::super::frame::{self, Packet};
 use super::super::network::{Happening, Network, Weather};
-use super::super::peer::{Habits, Peer, Script};
-use super::super::plan::SECOND;
+use super::super::peer::{Habits, Script};
+use super::super::plan::{MILLI, SECOND};
 use super::super::rng::Rng;
 use super::cable::Middle;
 use super::host::Host;
+use super::monitor::Monitor;
+use super::neighbours;
 
 /// Frames that arrive within so many microseconds come in one burst.
 const GRAIN: u64 = 30;
+/// How often a middle with timers is called: while connections last, and while only time passes.
+const POLL: u64 = 5 * MILLI;
+const IDLE_POLL: u64 = 50 * MILLI;
 /// Lines of a story that is told.
 const STORY: usize = 60;
 /// Lines that are kept of all.
@@ -43,12 +48,22 @@ pub(crate) struct World<M> {
     pub(crate) hosts: Vec<Host>,
     pub(crate) networks: Vec<Network>,
     pub(crate) seed: u64,
+    /// A client may be reset because every backend broke off before it said who it is.
+    pub(crate) backends_break: bool,
+    pub(crate) monitor: Monitor,
+    /// Who hears the stream of this number.
+    pub(crate) partners: HashMap<u64, (usize, usize)>,
     /// When a connection is due: at most once.
     agenda: BTreeSet<(u64, usize, usize)>,
     scheduled: HashMap<(usize, usize), u64>,
+    /// Connections that are not over.
+    busy: HashSet<(usize, usize)>,
     planned: BTreeMap<(u64, usize), Planned>,
     plans: usize,
     story: VecDeque<Line>,
+    /// When the middle is called next, and how often it is.
+    poll_at: Option<u64>,
+    poll_every: u64,
 }
 
 impl<M: Middle> World<M> {
@@ -62,11 +77,17 @@ impl<M: Middle> World<M> {
             hosts,
             networks: networks.collect(),
             seed,
+            backends_break: false,
+            monitor: Monitor::default(),
+            partners: HashMap::new(),
             agenda: BTreeSet::new(),
             scheduled: HashMap::new(),
+            busy: HashSet::new(),
             planned: BTreeMap::new(),
             plans: 0,
             story: VecDeque::new(),
+            poll_at: M::POLLED.then_some(SECOND),
+            poll_every: POLL,
         }
     }
 
@@ -86,6 +107,7 @@ impl<M: Middle> World<M> {
     /// Runs until every connection is over but for TIME_WAIT, or until `limit` more time has passed.
     pub(crate) fn run(&mut self, limit: u64) {
         let end = self.now + limit;
+        self.poll_every = POLL;
         while !self.is_done() && self.next_time().is_some_and(|at| at <= end) {
             self.step();
         }
@@ -94,6 +116,7 @@ impl<M: Middle> World<M> {
     /// Lets so much time pass.
     pub(crate) fn pass(&mut self, time: u64) {
         let end = self.now + time;
+        self.poll_every = IDLE_POLL;
         while self.next_time().is_some_and(|at| at <= end) {
             self.step();
         }
@@ -101,15 +124,14 @@ impl<M: Middle> World<M> {
     }
 
     fn is_done(&self) -> bool {
-        self.planned.is_empty()
-            && self.hosts.iter().all(|host| host.peers.iter().all(Peer::is_done))
+        self.planned.is_empty() && self.busy.is_empty()
     }
 
     fn next_time(&self) -> Option<u64> {
         let frames = self.networks.iter().filter_map(Network::next_time);
         let timer = self.agenda.first().map(|(at, ..)| *at);
         let start = self.planned.first_key_value().map(|((at, _), _)| *at);
-        frames.chain(timer).chain(start).min()
+        frames.chain(timer).chain(start).chain(self.poll_at).min()
     }
 
     fn step(&mut self) {
@@ -124,6 +146,9 @@ impl<M: Middle> World<M> {
             let (_, host, peer) = entry;
             self.hosts[host].peers[peer].tick(self.now);
             return self.flush(host, peer);
+        }
+        if self.poll_at == Some(at) {
+            return self.turn(Vec::new());
         }
         let next = self.networks.iter().position(|network| network.next_time() == Some(at));
         let Some(port) = next else { return };
@@ -152,8 +177,20 @@ impl<M: Middle> World<M> {
     }
 
     fn turn(&mut self, burst: Vec<(usize, Vec<u8>)>) {
+        if M::POLLED {
+            self.poll_at = Some(self.now + self.poll_every);
+            self.monitor.arrive(&burst);
+        }
         for (port, frame) in self.middle.turn(self.now, burst) {
-            self.networks[port].send(self.now, false, frame);
+            if M::POLLED {
+                self.monitor.leaves(port, &frame);
+            }
+            match self.answer_question(port, &frame) {
+                Some(answer) => {
+                    self.networks[port].at(self.now + GRAIN, Happening::ToServer(answer))
+                }
+                None => self.networks[port].send(self.now, false, frame),
+            }
         }
     }
 
@@ -169,15 +206,51 @@ impl<M: Middle> World<M> {
                 self.send(host, &answer);
             }
             if let Some(peer) = peer {
+                self.note_pair(host, peer);
                 self.flush(host, peer);
             }
         }
+    }
+
+    /// Notes whose stream a connection hears, and holds what it was told against what the other end has:
+    /// nothing is acknowledged but by the ends themselves.
+    fn note_pair(&mut self, host: usize, peer: usize) {
+        let own = &self.hosts[host].peers[peer];
+        if let Some(id) = own.heard.id() {
+            self.partners.entry(id).or_insert((host, peer));
+        }
+        let acknowledged = own.acknowledged();
+        if let Some(&(h, p)) = self.partners.get(&own.stream.id) {
+            let other = &self.hosts[h].peers[p];
+            if acknowledged > other.heard.len {
+                let (what, has) = (own.ends, other.heard.len);
+                self.monitor.faults.push(format!(
+                    "{acknowledged} bytes were acknowledged, the other has {has}: {what:?}"
+                ));
+            }
+        } else if acknowledged > 8 {
+            let what = own.ends;
+            self.monitor.faults.push(format!("{acknowledged} bytes nobody heard: {what:?}"));
+        }
+    }
+
+    /// The answer to a question for the MAC of a machine's address: the switch has it, in any weather.
+    fn answer_question(&self, port: usize, frame: &[u8]) -> Option<Vec<u8>> {
+        neighbours::answer(frame, |address| {
+            let mut machines = self.hosts.iter().filter(|host| host.port == port);
+            machines.find(|host| host.owns(address)).map(|host| host.mac)
+        })
     }
 
     /// Sends what a connection has to say, and notes when it is due again.
     fn flush(&mut self, host: usize, peer: usize) {
         for packet in std::mem::take(&mut self.hosts[host].peers[peer].out) {
             self.send(host, &packet);
+        }
+        if self.hosts[host].peers[peer].is_done() {
+            self.busy.remove(&(host, peer));
+        } else {
+            self.busy.insert((host, peer));
         }
         if let Some(before) = self.scheduled.remove(&(host, peer)) {
             self.agenda.remove(&(before, host, peer));

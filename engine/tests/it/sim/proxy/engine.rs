@@ -1,0 +1,246 @@
+//! The engine in the middle: one worker that proxies between memory ports.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use usher::config::Plan;
+use usher::port::memory::{self, MemoryQueue, Wire};
+use usher::port::{Frame, Port};
+use usher::stats::{Counter, ServiceCounter, WorkerSnapshot};
+use usher::worker::{Keyring, LastIssued, Outfit, Seeds, Station, View, Worker};
+use usher_proto::cookie::{IsnKey, Keys, Secret};
+use usher_proto::time::Now;
+use usher_proto::wire::{Checked, Mac, RxChecksums, TxChecksums};
+
+use super::super::engine::Cookies;
+use super::super::frame;
+use super::cable::Middle;
+
+/// What is configured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    pub(crate) cookies: Cookies,
+    /// Without: `snat`.
+    pub(crate) l2: bool,
+    /// Backends are at the clients' port.
+    pub(crate) one_armed: bool,
+    /// Backends that are configured, at 10.20.0.2 and following, or the like in IPv6.
+    pub(crate) backends: usize,
+    pub(crate) backends_v6: bool,
+    pub(crate) mtu: u16,
+    pub(crate) capacity: usize,
+    /// Whether the ports check and complete checksums.
+    pub(crate) offloads: bool,
+    pub(crate) connect: &'static str,
+}
+
+impl Setup {
+    pub(crate) const DEFAULT: Self = Self {
+        cookies: Cookies::Auto,
+        l2: false,
+        one_armed: false,
+        backends: 2,
+        backends_v6: false,
+        mtu: 1500,
+        capacity: 4096,
+        offloads: false,
+        connect: "15s",
+    };
+
+    /// The port where backends are.
+    pub(crate) const fn lan(&self) -> usize {
+        if self.one_armed { 0 } else { 1 }
+    }
+
+    fn text(&self) -> String {
+        let wan = r#""10.10.0.2/16", "fd00:10::2/64""#;
+        let lan = r#""10.20.0.1/16", "fd00:20::1/64""#;
+        let mtu = self.mtu;
+        let port = |name: &str, number: u8, addresses: &str| {
+            format!(
+                "[[port]]\nname = \"{name}\"\ndevice = \"net_null{number}\"\naddresses = [{addresses}]\nmtu = {mtu}\n"
+            )
+        };
+        let ports = if self.one_armed {
+            port("wan", 0, &format!("{wan}, {lan}"))
+        } else {
+            port("wan", 0, wan) + &port("lan", 1, lan)
+        };
+        let listen = match (self.l2, self.backends_v6) {
+            (true, false) => r#""10.10.0.10:80""#,
+            (true, true) => r#""[fd00:10::10]:80""#,
+            (false, _) => r#""10.10.0.10:80", "[fd00:10::10]:80""#,
+        };
+        format!(
+            r#"
+            [engine]
+            cores = [1]
+            [flow_table]
+            capacity = {capacity}
+            [handshake]
+            cookies = "{cookies}"
+            [timeouts]
+            connect = "{connect}"
+            {ports}
+            [[service]]
+            name = "web"
+            listen = [{listen}]
+            port = "wan"
+            kind = "proxy"
+            forward = "{forward}"
+            backends = {backends:?}
+            "#,
+            capacity = self.capacity,
+            cookies = format!("{:?}", self.cookies).to_lowercase(),
+            connect = self.connect,
+            forward = if self.l2 { "l2" } else { "snat" },
+            backends = (0..self.backends)
+                .map(|n| format!("{}:80", backend(n, self.backends_v6)))
+                .collect::<Vec<_>>(),
+        )
+    }
+}
+
+/// The `nth` backend's own address.
+pub(crate) fn backend(nth: usize, v6: bool) -> String {
+    if v6 { format!("[fd00:20::{:x}]", nth + 2) } else { format!("10.20.0.{}", nth + 2) }
+}
+
+pub(crate) const MACS: [frame::Mac; 2] = [[2, 0x75, 0, 0, 0, 1], [2, 0x75, 0, 0, 0, 2]];
+
+/// The engine, and the other ends of its ports.
+pub(crate) struct Engine {
+    pub(crate) setup: Setup,
+    worker: Worker<MemoryQueue>,
+    wires: Vec<Wire>,
+    given: u64,
+    taken: u64,
+}
+
+impl Engine {
+    pub(crate) fn new(setup: &Setup) -> Self {
+        let count = setup.lan() + 1;
+        let options = |port: usize| memory::Options {
+            mac: Mac(MACS[port]),
+            mtu: setup.mtu,
+            queues: 1,
+            buffers: 4096,
+            ring: 2048,
+            tx_checksums: TxChecksums { ip: setup.offloads, l4: setup.offloads },
+        };
+        let (mut ports, wires): (Vec<_>, Vec<_>) =
+            (0..count).map(|port| memory::new("a port", &options(port))).unzip();
+        let stations: Vec<_> =
+            ports.iter().map(|port| Station { mac: port.mac(), mtu: port.mtu() }).collect();
+        let plan = Plan::parse(&setup.text(), Path::new("proxy.toml"))
+            .unwrap_or_else(|error| panic!("{error}"));
+        let secret = Secret::from_bytes([0x5a; 32]);
+        let keyring =
+            Keyring { cookies: Keys::new(&secret), shared: false, isn: IsnKey::new(&secret) };
+        let view = Arc::new(View::new(&plan, &stations, keyring));
+        let queues = ports.iter_mut().map(|port| port.start().unwrap().pop()).collect();
+        let seeds = Seeds::from_bytes([[7; 32]; 5]);
+        let outfit = Outfit::new(view);
+        let capacity = setup.capacity as u32;
+        let worker =
+            Worker::new(outfit, queues, capacity, LastIssued::default(), seeds, present(0));
+        Self { setup: *setup, worker, wires, given: 0, taken: 0 }
+    }
+
+    pub(crate) fn stats(&self) -> WorkerSnapshot {
+        self.worker.stats()
+    }
+
+    pub(crate) fn flows(&self) -> u32 {
+        self.worker.records()
+    }
+
+    fn give(&mut self, port: usize, frame: &[u8]) {
+        let word = match frame::read(frame) {
+            _ if !self.setup.offloads => Checked::Unknown,
+            Ok(_) => Checked::Good,
+            Err(_) => Checked::Bad,
+        };
+        let checksums = RxChecksums { ip: word, l4: word };
+        self.given += u64::from(self.wires[port].send_checked(0, frame, checksums));
+    }
+
+    fn take(&mut self, out: &mut Vec<(usize, Vec<u8>)>) {
+        for (port, wire) in self.wires.iter().enumerate() {
+            while let Some(frame) = wire.receive(0) {
+                self.taken += 1;
+                out.push((port, frame.bytes().to_vec()));
+            }
+        }
+    }
+
+    /// What is left or does not add up, when all connections are over.
+    pub(crate) fn audit(&self) -> Vec<String> {
+        let stats = self.stats();
+        let count = |counter| stats.counter(counter);
+        let sum =
+            |counters: &[Counter]| counters.iter().map(|&counter| count(counter)).sum::<u64>();
+        let verdicts = [
+            Counter::Answered,
+            Counter::Reflected,
+            Counter::Delivered,
+            Counter::Forwarded,
+            Counter::Held,
+            Counter::Dropped,
+        ];
+        let sent = [
+            Counter::Answered,
+            Counter::Reflected,
+            Counter::Forwarded,
+            Counter::Generated,
+            Counter::Released,
+        ];
+        let buffers =
+            |count: fn(&Wire) -> usize| self.wires.iter().map(count).sum::<usize>() as u64;
+        let service = &stats.services[0];
+        let completed = service.counter(ServiceCounter::Completed);
+        let lost = [Counter::Dropped, Counter::Lost, Counter::Refused];
+        let books = [
+            ("flows", self.flows().into(), 0),
+            ("held frames", self.worker.held() as u64, 0),
+            ("ports taken", self.worker.ports_taken() as u64, 0),
+            ("buffers", buffers(Wire::total_buffers), buffers(Wire::free_buffers)),
+            ("frames in", self.given, count(Counter::Received)),
+            ("frames out", self.taken, count(Counter::Sent)),
+            ("verdicts", count(Counter::Received), sum(&verdicts)),
+            ("sent", sum(&[Counter::Sent, Counter::Refused]), sum(&sent)),
+            ("drops", sum(&lost), stats.drops.iter().sum()),
+            (
+                "handshakes",
+                service.counter(ServiceCounter::Started),
+                completed + service.failed.iter().sum::<u64>(),
+            ),
+            ("ends", completed, service.ended.iter().sum()),
+        ];
+        let wrong = books.iter().filter(|(_, left, right)| left != right);
+        wrong.map(|(what, left, right)| format!("{what}: {left} is not {right}")).collect()
+    }
+}
+
+/// The engine has run for five seconds when the world begins.
+const fn present(now: u64) -> Now {
+    Now::new(now + 5_000_000, 1_764_000_000_000 + now / 1000)
+}
+
+impl Middle for Engine {
+    const POLLED: bool = true;
+
+    fn turn(&mut self, now: u64, burst: Vec<(usize, Vec<u8>)>) -> Vec<(usize, Vec<u8>)> {
+        for (port, frame) in burst {
+            self.give(port, &frame);
+        }
+        let mut out = Vec::new();
+        loop {
+            let received = self.worker.turn(present(now));
+            self.take(&mut out);
+            if received == 0 {
+                return out;
+            }
+        }
+    }
+}
