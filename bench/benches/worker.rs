@@ -6,7 +6,7 @@
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use usher::config::Cookies;
-use usher_bench::front::Front;
+use usher_bench::front::{Front, Kind};
 use usher_bench::rig::Rig;
 
 fn syn_to_cookie(c: &mut Criterion) {
@@ -34,11 +34,13 @@ fn connection(c: &mut Criterion) {
 fn proxied(c: &mut Criterion) {
     let mut group = c.benchmark_group("worker");
     group.throughput(Throughput::Elements(1));
-    group.bench_function("P5 a segment of 10,000 proxied flows", |b| {
-        let mut front = Front::new(Cookies::Never);
-        front.establish(10_000);
-        b.iter_custom(|segments| front.segments(segments));
-    });
+    let mut front = Front::new(Cookies::Never);
+    front.establish(10_000);
+    for (name, kind) in [("data", Kind::Data), ("an ACK with SACK", Kind::Sack)] {
+        group.bench_function(format!("P5 a segment of 10,000 proxied flows, {name}"), |b| {
+            b.iter_custom(|segments| front.segments(kind, segments));
+        });
+    }
     for (name, cookies) in [("stateful", Cookies::Never), ("by cookie", Cookies::Always)] {
         group.bench_function(format!("P6 whole proxied connection {name}"), |b| {
             let mut front = Front::new(cookies);

@@ -24,6 +24,9 @@ const LAN: Mac = Mac([2, 0, 0, 0, 0, 0x20]);
 const BACKEND: Mac = Mac([2, 0, 0, 0, 0, 0x21]);
 const ANSWER: &[u8] = b"HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\nhello\n";
 
+/// Two NOPs: in front of timestamps and of SACK, where nearly all stacks put them (RFC 7323 appendix A).
+const NOPS: [u8; 2] = [1, 1];
+
 /// A worker that proxies, and its two networks.
 pub struct Front {
     worker: Worker<MemoryQueue>,
@@ -35,6 +38,17 @@ pub struct Front {
     number: u32,
     /// Established flows, for [`Front::segments`].
     flows: Vec<Established>,
+    /// Which of them is next.
+    dice: u64,
+}
+
+/// What [`Front::segments`] sends.
+#[derive(Clone, Copy, Debug)]
+pub enum Kind {
+    /// A client's data.
+    Data,
+    /// A backend's ACK of nothing new, with a SACK block.
+    Sack,
 }
 
 /// Where both ends of a flow are.
@@ -68,7 +82,7 @@ impl Front {
         let worker = testing::proxy_worker(&setup, "", ports, clock.now()).expect("it starts");
         let (spent, flows) = (Duration::ZERO, Vec::new());
         let mut front =
-            Self { worker, wan: wan_wire, lan: lan_wire, clock, spent, number: 0, flows };
+            Self { worker, wan: wan_wire, lan: lan_wire, clock, spent, number: 0, flows, dice: 1 };
         for _ in 0..4 {
             front.turn(1_000_000); // announcements, the check
             front.be_checked();
@@ -104,29 +118,31 @@ impl Front {
         }
     }
 
-    /// P5: at least `segments` segments of random established flows, in bursts: by turns the client's with
-    /// data, and the backend's ACKs with a SACK block. The worker's time for `segments`.
+    /// P5: at least `segments` segments of this kind, of random established flows, in bursts. The worker's time
+    /// for `segments`.
     ///
     /// # Panics
     ///
-    /// If one does not pass.
-    pub fn segments(&mut self, segments: u64) -> Duration {
+    /// If none is established, or one does not pass.
+    pub fn segments(&mut self, kind: Kind, segments: u64) -> Duration {
         self.spent = Duration::ZERO;
         let bursts = segments.div_ceil(BURST as u64);
-        let mut dice = 1_u64;
-        for burst in 0..bursts {
+        for _ in 0..bursts {
             for _ in 0..BURST {
-                dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
-                let flow = &mut self.flows[(dice >> 33) as usize % CAPACITY.min(10_000) as usize];
-                let (wire, frame) = if burst % 2 == 0 {
-                    (&self.wan, flow.data())
-                } else {
-                    (&self.lan, flow.sack())
+                self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+                let number = (self.dice >> 33) as usize % self.flows.len();
+                let flow = &mut self.flows[number];
+                let sent = match kind {
+                    Kind::Data => self.wan.send(0, &flow.data()),
+                    Kind::Sack => self.lan.send(0, &flow.sack()),
                 };
-                assert!(wire.send(0, &frame), "room in the ring");
+                assert!(sent, "room in the ring");
             }
             self.turn(10);
-            let out = if burst % 2 == 0 { &self.lan } else { &self.wan };
+            let out = match kind {
+                Kind::Data => &self.lan,
+                Kind::Sack => &self.wan,
+            };
             let mut sent = Burst::new();
             out.receive_burst(0, &mut sent);
             assert_eq!(sent.len(), BURST);
@@ -278,6 +294,7 @@ impl Established {
             .src_mac(CLIENT)
             .dst_mac(OUR_MAC)
             .ack(self.client_seq.0, self.client_ack.0)
+            .option(&NOPS)
             .timestamps(self.stamps[0], self.stamps[1])
             .payload(REQUEST);
         // the same bytes again: nobody acknowledges them
@@ -291,7 +308,9 @@ impl Established {
             .src_mac(BACKEND)
             .dst_mac(LAN)
             .ack(self.backend_seq.0, self.backend_ack.0)
+            .option(&NOPS)
             .timestamps(self.stamps[3], self.stamps[2])
+            .option(&NOPS)
             .sack(&[(self.backend_ack.0.wrapping_add(4), self.backend_ack.0.wrapping_add(9))])
             .build()
     }

@@ -7,7 +7,11 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use usher::config::Cookies;
 
+use crate::front::{Front, Kind};
 use crate::rig::Rig;
+
+/// Proxied flows whose segments are measured.
+const FLOWS: usize = 10_000;
 
 /// What to do, and how often.
 #[derive(Args, Clone, Copy, Debug)]
@@ -31,6 +35,23 @@ pub enum What {
     Stateful,
     /// P4: a whole connection opened by cookie
     Cookie,
+    /// P5: a client's data segment of one of 10,000 proxied flows, at random
+    Segment,
+    /// P5: a backend's ACK with a SACK block, likewise
+    Sack,
+    /// P6: a whole proxied connection that keeps a record from its SYN on
+    ProxiedStateful,
+    /// P6: a whole proxied connection opened by cookie
+    ProxiedCookie,
+}
+
+impl What {
+    fn cookies(self) -> Cookies {
+        match self {
+            Self::Stateful | Self::Segment | Self::Sack | Self::ProxiedStateful => Cookies::Never,
+            Self::Syn | Self::Cookie | Self::ProxiedCookie => Cookies::Always,
+        }
+    }
 }
 
 /// What a packet or a connection took.
@@ -44,11 +65,26 @@ pub struct Report {
 /// Does it.
 #[must_use]
 pub fn run(work: &Work) -> Report {
-    let mut rig =
-        Rig::new(if work.what == What::Stateful { Cookies::Never } else { Cookies::Always });
-    let mut one = || match work.what {
-        What::Syn => rig.syns(work.count),
-        What::Stateful | What::Cookie => rig.connections(work.count),
+    let (count, cookies) = (work.count, work.what.cookies());
+    let mut one: Box<dyn FnMut() -> Duration> = match work.what {
+        What::Syn => {
+            let mut rig = Rig::new(cookies);
+            Box::new(move || rig.syns(count))
+        }
+        What::Stateful | What::Cookie => {
+            let mut rig = Rig::new(cookies);
+            Box::new(move || rig.connections(count))
+        }
+        What::Segment | What::Sack => {
+            let mut front = Front::new(cookies);
+            front.establish(FLOWS);
+            let kind = if work.what == What::Sack { Kind::Sack } else { Kind::Data };
+            Box::new(move || front.segments(kind, count))
+        }
+        What::ProxiedStateful | What::ProxiedCookie => {
+            let mut front = Front::new(cookies);
+            Box::new(move || front.connections(count))
+        }
     };
     let mut times: Vec<Duration> = (0..work.rounds).map(|_| one()).collect();
     times.sort_unstable();
