@@ -111,7 +111,7 @@ impl Backends {
     }
 
     /// What the SYN-ACKs of a service with these backends agree to: what every usable one would, `mss` at
-    /// most.
+    /// most; `header` bytes of ours take room in the first window, in front of what the client sends.
     ///
     /// Of a backend that was never heard it is assumed that it takes what the way takes, that it permits
     /// SACK, and that it has neither timestamps nor ECN. Where SACK proves wrong, blocks are stripped from
@@ -119,7 +119,7 @@ impl Backends {
     /// segment to the client, which makes them longer and the splice's work dearer, for a flow's whole life;
     /// ECN that it lacks would lose congestion marks.
     #[must_use]
-    pub fn terms(&self, slots: &[u16], mss: u16) -> Terms {
+    pub fn terms(&self, slots: &[u16], mss: u16, header: u16) -> Terms {
         let unknown = Terms { mss, sack: true, timestamps: false, ecn: false, window: HOLD };
         let usable = slots.iter().map(|slot| self.get(*slot)).filter(|one| one.is_usable());
         let each = usable.map(|backend| match backend.learned {
@@ -129,7 +129,7 @@ impl Backends {
                 sack: learned.sack,
                 timestamps: learned.timestamps,
                 ecn: learned.ecn,
-                window: learned.window.min(HOLD),
+                window: learned.window.saturating_sub(header).min(HOLD),
             },
         });
         each.reduce(meet).unwrap_or(unknown)
@@ -178,8 +178,8 @@ mod tests {
     fn before_anything_was_learned_the_offer_is_safe() {
         let (backends, slots) = learned(&[None, None]);
         let safe = Terms { mss: 1440, sack: true, timestamps: false, ecn: false, window: 14_600 };
-        assert_eq!(backends.terms(&slots, 1440), safe);
-        assert_eq!(backends.terms(&[], 1440), safe, "nobody is there to be asked");
+        assert_eq!(backends.terms(&slots, 1440, 0), safe);
+        assert_eq!(backends.terms(&[], 1440, 0), safe, "nobody is there to be asked");
     }
 
     #[test]
@@ -187,12 +187,13 @@ mod tests {
         let poor = Learned { mss: 536, sack: false, window: 4096, ..LINUX };
         let (mut backends, slots) = learned(&[Some(LINUX), Some(poor), None]);
         let none = Terms { mss: 536, sack: false, timestamps: false, ecn: false, window: 4096 };
-        assert_eq!(backends.terms(&slots, 8960), none);
+        assert_eq!(backends.terms(&slots, 8960, 0), none);
+        assert_eq!(backends.terms(&slots, 8960, 96).window, 4000);
         backends.get_mut(1).up = false;
         backends.get_mut(2).drained = true;
         let all = Terms { mss: 1460, sack: true, timestamps: true, ecn: true, window: 14_600 };
-        assert_eq!(backends.terms(&slots, 8960), all);
-        assert_eq!(backends.terms(&slots, 1400).mss, 1400);
+        assert_eq!(backends.terms(&slots, 8960, 0), all);
+        assert_eq!(backends.terms(&slots, 1400, 0).mss, 1400);
     }
 
     #[test]
@@ -239,7 +240,7 @@ mod tests {
                 |(mss, [sack, timestamps, ecn, _], window)|
                 Learned { mss, scale: None, sack, timestamps, ecn, window })).collect();
             let (backends, slots) = learned(&all);
-            let terms = backends.terms(&slots, 1460);
+            let terms = backends.terms(&slots, 1460, 0);
             prop_assert!(terms.mss <= 1460 && terms.window <= HOLD);
             for one in all.iter() {
                 let has = |what: fn(&Learned) -> bool| one.is_some_and(|one| what(&one));

@@ -2,6 +2,7 @@
 
 #![forbid(unsafe_code)]
 
+use usher_proto::splice::proxy_header_len;
 use usher_proto::tcp::Terms;
 
 use super::front::Front;
@@ -54,7 +55,11 @@ impl Offers {
 #[cold]
 fn make(front: &Front, backends: &Backends, shift: u8) -> Offer {
     if front.slots.iter().any(|slot| backends.get(*slot).is_usable()) {
-        let terms = backends.terms(&front.slots, front.mss);
+        let header = front
+            .plan
+            .proxy_protocol
+            .map_or(0, |header| u16::from(proxy_header_len(false, header.crc32c)));
+        let terms = backends.terms(&front.slots, front.mss, header);
         let whole = terms.window >> shift << shift;
         Offer::These(Terms { window: if whole > 0 { whole } else { terms.window }, ..terms })
     } else {
