@@ -120,6 +120,8 @@ pub(crate) struct Peer {
     pub(crate) ends: Ends,
     pub(crate) stream: Stream,
     pub(crate) heard: Heard,
+    /// What was put in front of the other's stream, if that is expected.
+    pub(crate) header: Option<Vec<u8>>,
     pub(crate) outcome: Option<Outcome>,
     pub(crate) faults: Vec<String>,
     pub(crate) marks: Marks,

@@ -22,6 +22,7 @@ impl Peer {
             ends,
             stream: Stream { id, len: script.len },
             heard: Heard::default(),
+            header: None,
             outcome: None,
             faults: Vec::new(),
             marks: Marks::default(),

@@ -107,7 +107,8 @@ impl Peer {
         let closed_window = packet.payload.len() == 1;
         let edge = self.receive.place(packet.seq) + packet.payload.len() as i64;
         let timed = packet.time().is_some();
-        let urgent = i64::from(packet.urgent) + self.receive.place(packet.seq) - 1;
+        let front = self.header.as_ref().map_or(0, Vec::len) as i64;
+        let urgent = i64::from(packet.urgent) + self.receive.place(packet.seq) - 1 - front;
         let syn = packet.has(SYN);
         let rules = [
             ("RFC 7323 §3.2: no timestamps", packet.has(RST) || timed == agreed.timestamps),
@@ -204,10 +205,30 @@ impl Peer {
         self.gather();
     }
 
+    /// How many of these bytes belong to a PROXY header (haproxy, proxy-protocol.txt §2.2): 16 bytes, the last
+    /// two of which say how many follow.
+    fn take_header(&mut self, bytes: &[u8]) -> usize {
+        let Some(header) = &mut self.header else { return 0 };
+        let mut own = 0;
+        loop {
+            let whole = match header.get(14..16) {
+                Some(len) => 16 + usize::from(u16::from_be_bytes([len[0], len[1]])),
+                None => 16,
+            };
+            let more = (whole - header.len()).min(bytes.len() - own);
+            header.extend(&bytes[own..own + more]);
+            own += more;
+            if more == 0 {
+                return own;
+            }
+        }
+    }
+
     /// Gives the program what is in order.
     fn gather(&mut self) {
         while let Some(bytes) = self.receive.store.pop(self.receive.next) {
-            self.heard.take(&bytes);
+            let own = self.take_header(&bytes);
+            self.heard.take(&bytes[own..]);
             self.receive.next += bytes.len() as u64;
             self.receive.unread += bytes.len() as u64;
         }

@@ -12,13 +12,15 @@ use super::super::plan::SECOND;
 use super::super::rng::Rng;
 use super::drawn::{any, jumbo, orderly, short, speaks};
 use super::engine::{Engine, MACS, Setup, backend};
+use super::header;
 use super::host::{Draw, Host, Manner};
 use super::world::World;
 
 /// Longer than the idle time, TIME_WAIT, and what follows a cookie.
 const SETTLE: u64 = 500 * SECOND;
-/// The window that the engine promises to clients before a backend has spoken.
-const PROMISED: u64 = 14_600;
+/// The window that the engine promises to clients before a backend has spoken, and the longest header. A
+/// backend is drawn anew for each connection: another one than what a check has seen.
+const PROMISED: u64 = 14_600 + 59;
 const CLIENTS: Mac = [2, 0, 0, 0, 0, 1];
 
 fn vip(v6: bool) -> SocketAddr {
@@ -49,6 +51,7 @@ pub(crate) fn world(seed: u64, weather: Weather, setup: &Setup, draw: Draw) -> W
         let mut host = Host::new(mac, setup.lan(), Some(listens), draw, rng, ids);
         host.addresses.push(address.ip());
         host.least_buffer = PROMISED;
+        host.wants_header = setup.proxy_protocol != "false";
         hosts.push(host);
     }
     let weather = vec![weather; setup.lan() + 1];
@@ -70,6 +73,7 @@ impl World<Engine> {
     pub(crate) fn finish(&mut self, failures: usize) {
         let failed = self.failures(Self::backend_of);
         self.expect(&failed, failures);
+        self.check_headers();
         self.pass(SETTLE);
         let faults = &self.monitor.faults;
         let first = faults.first().map(|fault| (fault, faults.len()));
@@ -84,6 +88,20 @@ impl World<Engine> {
         }
         let books = self.middle.audit();
         assert!(books.is_empty(), "seed {}: {books:#?}\n{:?}", self.seed, self.middle.stats());
+    }
+
+    /// What backends were told of their clients is true.
+    fn check_headers(&self) {
+        let with_sum = self.middle.setup.proxy_protocol == "\"crc32c\"";
+        for client in &self.hosts[0].peers {
+            let backend = self.backend_of(client).map(|(host, peer)| &self.hosts[host].peers[peer]);
+            let said = backend.and_then(|backend| Some((backend.header.as_ref()?, backend)));
+            if let Some((said, backend)) = said {
+                let right = header::of(&client.ends, with_sum);
+                let whole = backend.heard.len == 0 || said.len() == right.len();
+                assert!(right.starts_with(said) && whole, "seed {}: {said:02x?}", self.seed);
+            }
+        }
     }
 
     fn story_of_fault(&self) -> String {
@@ -171,6 +189,20 @@ fn whatever_breaks_leaves_nothing() {
                 let mut world = crowd(seed, Weather::RAIN, &setup, 60, |rng| short(any(rng)));
                 world.backends_break = true;
                 world.finish(0);
+            });
+        }
+    }
+}
+
+/// A header with and without its sum, in front of streams of any length, in any weather.
+#[test]
+fn backends_are_told_whose_connections_they_have() {
+    let modes = [("true", Weather::CLEAR), ("\"crc32c\"", Weather::RAIN), ("true", Weather::STORM)];
+    for (seed, (proxy_protocol, weather)) in (3050..).zip(modes) {
+        for (l2, backends_v6) in [(false, false), (false, true), (true, false)] {
+            let setup = Setup { proxy_protocol, l2, backends_v6, ..Setup::DEFAULT };
+            hunt(seed, |seed| {
+                crowd(seed, weather, &setup, 20, |rng| short(orderly(rng))).finish(2)
             });
         }
     }

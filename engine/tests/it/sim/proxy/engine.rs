@@ -32,6 +32,8 @@ pub(crate) struct Setup {
     /// Whether the ports check and complete checksums.
     pub(crate) offloads: bool,
     pub(crate) connect: &'static str,
+    /// As in the configuration: `false`, `true` or `"crc32c"`.
+    pub(crate) proxy_protocol: &'static str,
 }
 
 impl Setup {
@@ -45,6 +47,7 @@ impl Setup {
         capacity: 4096,
         offloads: false,
         connect: "15s",
+        proxy_protocol: "false",
     };
 
     /// The port where backends are.
@@ -88,11 +91,13 @@ impl Setup {
             port = "wan"
             kind = "proxy"
             forward = "{forward}"
+            proxy_protocol = {header}
             backends = {backends:?}
             "#,
             capacity = self.capacity,
             cookies = format!("{:?}", self.cookies).to_lowercase(),
             connect = self.connect,
+            header = self.proxy_protocol,
             forward = if self.l2 { "l2" } else { "snat" },
             backends = (0..self.backends)
                 .map(|n| format!("{}:80", backend(n, self.backends_v6)))

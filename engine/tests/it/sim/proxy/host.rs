@@ -39,6 +39,10 @@ pub(crate) struct Host {
     pub(crate) peers: Vec<Peer>,
     /// What it accepts has at least so large a receive buffer.
     pub(crate) least_buffer: u64,
+    /// Whether a PROXY header is in front of what it hears.
+    pub(crate) wants_header: bool,
+    /// Whether all its numbers begin near a wrap; else one in four.
+    pub(crate) wraps: bool,
     /// RSTs for packets of no connection.
     pub(crate) strays: u64,
     pub(crate) listens: Option<SocketAddr>,
@@ -67,6 +71,8 @@ impl Host {
             manner: Manner::Serves,
             peers: Vec::new(),
             least_buffer: 0,
+            wraps: false,
+            wants_header: false,
             strays: 0,
             listens,
             addresses: Vec::new(),
@@ -85,11 +91,10 @@ impl Host {
                 && self.peers.iter().any(|peer| peer.ends.local.ip() == address)
     }
 
-    /// One in four begins near a wrap.
     fn opening(&mut self) -> Opening {
         let mut number = || {
             let near = u32::MAX - self.rng.below(20_000) as u32;
-            if self.rng.chance(250) { near } else { self.rng.next() as u32 }
+            if self.wraps || self.rng.chance(250) { near } else { self.rng.next() as u32 }
         };
         Opening { iss: number(), ts_offset: number() }
     }
@@ -163,7 +168,8 @@ impl Host {
         let delay = if let Manner::IsLate(delay) = self.manner { delay } else { 0 };
         let (mut habits, script) = (self.draw)(&mut self.rng);
         habits.buffer = habits.buffer.max(self.least_buffer);
-        let peer = Peer::accepts(now, syn, (habits, script), self.next_id(), opening, delay);
+        let mut peer = Peer::accepts(now, syn, (habits, script), self.next_id(), opening, delay);
+        peer.header = self.wants_header.then(Vec::new);
         self.keep((syn.dst, syn.src), peer)
     }
 

@@ -7,6 +7,7 @@ mod crowds;
 mod direct;
 mod drawn;
 mod engine;
+mod header;
 mod host;
 mod judge;
 mod monitor;

@@ -87,6 +87,22 @@ fn options_that_differ_are_translated() {
     }
 }
 
+/// Sequence numbers and timestamps of both ends wrap, with losses around it: SACK blocks reach across.
+#[test]
+fn numbers_wrap_on_both_halves() {
+    for setup in setups() {
+        let mut world = world(4015, LOSSY, &setup, |_| (Habits::LINUX, Script::plain(60_000)));
+        world.hosts.iter_mut().for_each(|host| host.wraps = true);
+        let habits = Habits { mss: 536, ..Habits::LINUX };
+        let script = Script { piece: 10_000, pause: SECOND, ..Script::plain(60_000) };
+        for nth in 0..12 {
+            world.plan((5 + nth as u64) * SECOND, 0, client(nth, false), habits, script);
+        }
+        world.run(300 * SECOND);
+        world.finish(0);
+    }
+}
+
 /// MSS of 88 to 8960, each against each: what is too large for the other end arrives in pieces.
 #[test]
 fn all_sizes_of_segments_meet() {
