@@ -4,6 +4,7 @@
 #
 #   [ client namespace: c0 10.10.0.1/16 fd00:10::1/64 ] ──veth── [ e0: no address; usher on net_af_packet : server namespace ]
 #   [ backend namespace: b0 10.20.0.2/16, .3, fd00:20::2/64, ::3 ] ──veth── [ e1: no address : the same ]
+#   [ far namespace: f0 10.30.0.2/24 fd00:30::2/64 ] ──veth── [ f1: the client namespace, as a router ]
 #
 # The names carry the id of this process. net_trap removes everything however the script ends; what a SIGKILL leaves
 # behind is removed by the next script that calls net_up.
@@ -11,7 +12,8 @@
 NET_CLIENT=usher-c-$$
 NET_SERVER=usher-s-$$
 NET_BACKEND=usher-b-$$
-readonly NET_CLIENT NET_SERVER NET_BACKEND
+NET_FAR=usher-f-$$
+readonly NET_CLIENT NET_SERVER NET_BACKEND NET_FAR
 # The VIP of `hello` in configs/demo.toml and of `web` in configs/demo-proxy.toml, and one that backends have, too (l2).
 readonly VIP4=10.10.0.10 VIP6=fd00:10::10 VIP_PORT=80
 readonly DIRECT4=10.10.0.20 DIRECT6=fd00:10::20
@@ -23,6 +25,7 @@ USHER_PID=
 client() { ip netns exec "$NET_CLIENT" "$@"; }
 server() { ip netns exec "$NET_SERVER" "$@"; }
 backend() { ip netns exec "$NET_BACKEND" "$@"; }
+far() { ip netns exec "$NET_FAR" "$@"; }
 
 # Call first: from here on nothing outlives the script.
 net_trap() {
@@ -58,24 +61,45 @@ backends_up() {
     backend ip -6 route add default via fd00:20::1 dev b0 table 100
 }
 
+# A client behind a router, the client's namespace, after net_up: packets of more than 1300 bytes do not pass to it, which
+# neither end can know.
+far_up() {
+    ip netns add "$NET_FAR"
+    ip link add f0 netns "$NET_FAR" type veth peer name f1 netns "$NET_CLIENT"
+    offloads_off client f1
+    host_up client f1 10.30.0.1/24 fd00:30::1/64
+    offloads_off far f0
+    host_up far f0 10.30.0.2/24 fd00:30::2/64
+    far ip route add default via 10.30.0.1
+    far ip -6 route add default via fd00:30::1
+    client sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1
+    client ip route add 10.30.0.2/32 dev f1 mtu lock 1300
+    client ip -6 route add fd00:30::2/128 dev f1 mtu lock 1300
+}
+
 # link_up SIDE NAMESPACE INTERFACE ENGINE_INTERFACE ADDRESS...: a veth between a host's kernel and the engine.
 link_up() {
-    local side=$1 address
     ip link add "$3" netns "$2" type veth peer name "$4" netns "$NET_SERVER"
     # A kernel leaves checksums to the device, and a veth has none: frames would arrive unfinished.
-    offloads_off "$side" "$3"
+    offloads_off "$1" "$3"
     offloads_off server "$4"
-    for address in "${@:5}"; do
-        if [[ $address = *:* ]]; then
-            "$side" ip address add "$address" dev "$3" nodad
-        else
-            "$side" ip address add "$address" dev "$3"
-        fi
-    done
-    "$side" ip link set lo up
-    "$side" ip link set "$3" up
+    host_up "$1" "$3" "${@:5}"
     server ip link set "$4" up
     wait_for "the carrier of $4" server grep -qx up "/sys/class/net/$4/operstate"
+}
+
+# host_up SIDE INTERFACE ADDRESS...
+host_up() {
+    local address
+    for address in "${@:3}"; do
+        if [[ $address = *:* ]]; then
+            "$1" ip address add "$address" dev "$2" nodad
+        else
+            "$1" ip address add "$address" dev "$2"
+        fi
+    done
+    "$1" ip link set lo up
+    "$1" ip link set "$2" up
 }
 
 # nginx_up NAME DIRECTIVES: a backend, ready; its id is in $LAST. It serves $WORKDIR/www, takes what is PUT to /up/,
@@ -205,6 +229,7 @@ net_down() {
     netns_remove "$NET_CLIENT"
     netns_remove "$NET_SERVER"
     netns_remove "$NET_BACKEND"
+    netns_remove "$NET_FAR"
     [ -z "$WORKDIR" ] || rm -rf "$WORKDIR"
     exit "$status"
 }
@@ -243,7 +268,7 @@ netns_remove() {
 # Removes the namespaces and files of scripts that were killed before they could.
 net_sweep() {
     local path name
-    for path in /run/netns/usher-[bcs]-*; do
+    for path in /run/netns/usher-[bcfs]-*; do
         [ -e "$path" ] || continue
         name=${path##*/}
         kill -0 "${name##*-}" 2>/dev/null || netns_remove "$name"
