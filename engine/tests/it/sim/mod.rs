@@ -1,6 +1,6 @@
 //! A deterministic simulated network of independent clients against the engine.
 //!
-//! `frame`, `client` and `monitor` share no code with the engine: a mistake in the engine's parser,
+//! `frame`, `client`, `peer` and `monitor` share no code with the engine: a mistake in the engine's parser,
 //! builders or protocol is not repeated here. Time is fake, chance is seeded: a seed is a run. A seed that
 //! ever failed stays as a test with a name.
 

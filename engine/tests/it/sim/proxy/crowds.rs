@@ -27,13 +27,13 @@ fn vip(v6: bool) -> SocketAddr {
     if v6 { "[fd00:10::10]:80".parse().unwrap() } else { "10.10.0.10:80".parse().unwrap() }
 }
 
-/// The `nth` client: one address each, ports from all over.
+/// The `nth` client: thousands of addresses, ports from all over.
 pub(crate) fn client(nth: usize, v6: bool) -> Ends {
     let port = 1024 + (nth * 7919 % 60_000) as u16;
     let ip = if v6 {
         format!("fd00:10::ffff:{nth:x}")
     } else {
-        format!("10.10.{}.{}", 100 + (nth >> 8), nth & 255)
+        format!("10.10.{}.{}", 100 + (nth >> 8) % 150, nth & 255)
     };
     let local = SocketAddr::new(ip.parse().unwrap(), port);
     Ends { mac: CLIENTS, server_mac: MACS[0], local, remote: vip(v6) }

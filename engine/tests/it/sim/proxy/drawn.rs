@@ -23,9 +23,10 @@ pub(crate) fn any(rng: &mut Rng) -> (Habits, Script) {
     (habits, Script::any(rng, &habits, 3))
 }
 
-/// With streams that take at most so many segments.
-pub(crate) fn short((habits, script): (Habits, Script)) -> (Habits, Script) {
+/// With streams that take few segments, and room for several, so that none needs hours in a storm.
+pub(crate) fn short((mut habits, script): (Habits, Script)) -> (Habits, Script) {
     let longest = 60 * u64::from(habits.mss);
+    habits.buffer = habits.buffer.max(4000);
     (habits, Script { len: script.len.min(longest), ..script })
 }
 
