@@ -160,7 +160,8 @@ impl<Q: QueuePair> Worker<Q> {
             |(port, queue): (usize, Option<Q>)| queue.map(|queue| Egress::new(port, queue));
         let mut flows = Table::new(capacity, seeds.table, now.tick);
         flows.set_paths(Arc::clone(view.targets.paths()));
-        let mut proxies = Proxies::new(ways, offers, Checks::new(seeds.checks, now.tick));
+        let mut proxies =
+            Proxies::new(view.buffers, ways, offers, Checks::new(seeds.checks, now.tick));
         proxies.follow(&view, &now, flows.hash(&Tuple::default()));
         Self {
             flows,

@@ -29,9 +29,9 @@ use crate::stats::{BackendCounter, BackendState, Counter, Tally, WorkerBackend};
 
 /// Flows whose frames may be held at a time, and frames in all: connecting takes a round trip, so that
 /// this is enough for a million connections a second to backends within a millisecond. More would let a
-/// dead backend pin the pool.
+/// dead backend pin the pool. Of a small pool it is a quarter.
 const HELD_FLOWS: u16 = 1024;
-const HELD_FRAMES: usize = 4096;
+const HELD_FRAMES: u32 = 4096;
 
 /// What a worker has for proxied flows, beside their records.
 #[derive(Debug)]
@@ -46,10 +46,11 @@ pub(super) struct Proxies<F> {
 }
 
 impl<F> Proxies<F> {
-    /// Nothing held; all these ways free.
-    pub(super) fn new(ways: Ways, offers: Offers, checks: Checks) -> Self {
+    /// Nothing held; all these ways free; ports have so many `buffers` each.
+    pub(super) fn new(buffers: u32, ways: Ways, offers: Offers, checks: Checks) -> Self {
+        let frames = HELD_FRAMES.min(buffers / 4);
         Self {
-            held: Held::new(HELD_FLOWS, HELD_FRAMES),
+            held: Held::new(HELD_FLOWS, frames as usize),
             ways,
             offers,
             backends: Backends::default(),

@@ -48,6 +48,8 @@ pub struct View {
     pub(super) policy: Policy,
     pub(super) cookies: Cookies,
     pub(super) half_open_limit: u32,
+    /// Buffers of each port.
+    pub(super) buffers: u32,
     pub(super) keyring: Keyring,
     pub(super) ports: Box<[PortSide]>,
     /// Every service that there has been since the start, by its name: counters have these indices.
@@ -127,6 +129,7 @@ impl View {
             policy: plan.policy,
             cookies: plan.handshake.cookies,
             half_open_limit: plan.handshake.half_open_limit,
+            buffers: plan.dpdk.mbufs_per_port,
             keyring,
             ports,
             services: [].into(),
