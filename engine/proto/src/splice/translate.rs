@@ -203,7 +203,7 @@ fn rewrite_tcp(
     );
     // From values: what is read back just after it was written piece by piece waits for it.
     let changed = addresses
-        .and(rewrite_options(options, seg, rewrite))
+        .and(rewrite_options(options, rewrite))
         .dword(old_ports, new_ports)
         .dword(seg.seq.0, rewrite.seq.0)
         .dword(header.ack.get(), ack)
@@ -224,22 +224,28 @@ const fn ports(source: u16, destination: u16) -> u32 {
     (source as u32) << 16 | destination as u32
 }
 
-/// Rewrites the options and returns by how much their sum changed. The one layout that nearly all segments
-/// have is recognised whole.
+/// Rewrites the options and returns by how much their sum changed. Timestamps where nearly all segments have
+/// them are recognised whole.
 #[inline]
-fn rewrite_options(options: &mut [u8], seg: &Segment, rewrite: &Rewrite) -> Delta {
+fn rewrite_options(options: &mut [u8], rewrite: &Rewrite) -> Delta {
     const ALIGNED: [u8; 4] = [NOP, NOP, TIMESTAMPS, 10];
     if options.is_empty() {
         return Delta::NONE;
     }
-    if let Ok([a, b, c, d, stamps @ ..]) = <&mut [u8; 12]>::try_from(&mut *options)
+    if let Some(([a, b, c, d, stamps @ ..], rest)) = options.split_first_chunk_mut::<12>()
         && [*a, *b, *c, *d] == ALIGNED
-        && let Some(old) = seg.options.timestamps
         && rewrite.ops.has(Ops::STAMP)
     {
+        let old = u64::from_be_bytes(*stamps);
         let new = u64::from(rewrite.ts_val) << 32 | u64::from(rewrite.ts_ecr);
         *stamps = new.to_be_bytes();
-        return Delta::NONE.dword(old.val, rewrite.ts_val).dword(old.ecr, rewrite.ts_ecr);
+        let changed =
+            Delta::NONE.dword((old >> 32) as u32, rewrite.ts_val).dword(old as u32, rewrite.ts_ecr);
+        return if rest.is_empty() {
+            changed
+        } else {
+            changed.and(rewrite_odd_options(rest, rewrite))
+        };
     }
     rewrite_odd_options(options, rewrite)
 }
@@ -338,7 +344,7 @@ mod tests {
     use super::super::split;
     use super::*;
     use crate::testing::{CLIENT_MAC, Envelope, OUR_MAC, TcpFrame, TcpRead, port, read_tcp, tcp};
-    use crate::wire::{Mac, Parsed, PortView, RxChecksums, parse};
+    use crate::wire::{Mac, Parsed, PortView, RxChecksums, Timestamps, parse};
 
     const BACKEND_MAC: Mac = Mac([0x02, 0, 0, 0, 0, 0x0b]);
 
@@ -663,6 +669,22 @@ mod tests {
         let (words, out, rewrite) = fixed();
         let frame = words.through(&out, &rewrite, false).unwrap();
         assert_eq!(read_tcp(&frame).sack, [(4, 15), (110, 120)]);
+    }
+
+    /// Timestamps twice, the second of which count: each changes the checksum by what it was.
+    #[test]
+    fn timestamps_that_come_twice_do_no_harm() {
+        let (words, out, rewrite) = fixed();
+        let rewrite = Rewrite { ops: Ops::STAMP, ts_val: 70, ts_ecr: 80, ..rewrite };
+        let nops = [NOP, NOP];
+        let frame = tcp().ack(1, 2).option(&nops).timestamps(3, 4).option(&nops).timestamps(5, 6);
+        let mut frame = frame.build();
+        let seg = words.parse(&frame);
+        let len = translate(&mut frame, &seg, &out, &rewrite, false).unwrap();
+        frame[..6].copy_from_slice(&OUR_MAC.0);
+        frame[6..12].copy_from_slice(&CLIENT_MAC.0);
+        let read = words.parse(&frame[..len]); // refuses a wrong checksum
+        assert_eq!(read.options.timestamps, Some(Timestamps { val: 70, ecr: 80 }));
     }
 
     /// A block that lies partly within a PROXY header is cut; one that lies wholly in it spoils the option.

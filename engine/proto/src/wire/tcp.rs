@@ -55,6 +55,7 @@ const NOP: u8 = 1;
 const MSS: u8 = 2;
 const WINDOW_SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
+const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
 
 /// RFC 7323 §2.3: a larger shift is read as this.
@@ -120,18 +121,25 @@ fn parse_options(bytes: &[u8], is_syn: bool) -> Result<Options, Reason> {
 }
 
 /// The options of a segment that has one of the layouts that nearly all have, recognised whole: none,
-/// timestamps alone, Linux's SYN. Compared as words; as bytes each would be a branch. Inlined for certain, as
+/// timestamps alone or before SACK blocks, Linux's SYN. Compared as words; as bytes each would be a branch. Inlined for certain, as
 /// what is returned would be written in pieces and copied whole.
 #[inline(always)]
 pub(super) fn usual_options(bytes: &[u8], is_syn: bool) -> Option<Options> {
     const ALIGNED_TIMESTAMPS: u32 = u32::from_be_bytes([NOP, NOP, TIMESTAMPS, 10]);
     const SACK_AND_TIMESTAMPS: u32 = u32::from_be_bytes([SACK_PERMITTED, 2, TIMESTAMPS, 10]);
+    const ALIGNED_SACK: u32 = u32::from_be_bytes([NOP, NOP, SACK, 0]);
     const MSS_AND_LEN: u32 = u32::from_be_bytes([MSS, 4, 0, 0]);
     const SCALE: u32 = u32::from_be_bytes([NOP, WINDOW_SCALE, 3, 0]);
     let word = u32::from_be_bytes;
     match *bytes.as_chunks().0 {
         [] => Some(Options::default()),
         [kinds, val, ecr] if word(kinds) == ALIGNED_TIMESTAMPS => {
+            Some(Options { timestamps: Some(timestamps(val, ecr)), ..Options::default() })
+        }
+        [kinds, val, ecr, sack, ref blocks @ ..]
+            if word(kinds) == ALIGNED_TIMESTAMPS
+                && word(sack) == ALIGNED_SACK | sack_len(blocks) =>
+        {
             Some(Options { timestamps: Some(timestamps(val, ecr)), ..Options::default() })
         }
         [first, second, val, ecr, last]
@@ -151,6 +159,12 @@ pub(super) fn usual_options(bytes: &[u8], is_syn: bool) -> Option<Options> {
         }
         _ => None,
     }
+}
+
+/// The length of a SACK option with these words of blocks.
+#[inline(always)]
+const fn sack_len(blocks: &[[u8; 4]]) -> u32 {
+    (blocks.len() as u32).wrapping_mul(4).wrapping_add(2)
 }
 
 /// Walks the options one by one. Unknown ones and known ones of an unknown length are skipped; an option

@@ -27,6 +27,12 @@ fn usual_frames_are_plain() {
         tcp().syn(7).linux(1460, 5, 8),
         tcp().ack(8, 9).padding(6),
         tcp().ack(8, 9).option(&[1, 1]).timestamps(1, 2).payload(b"GET /"),
+        tcp().ack(8, 9).option(&[1, 1]).timestamps(1, 2).option(&[1, 1]).sack(&[(3, 4)]),
+        tcp().ack(8, 9).option(&[1, 1]).timestamps(1, 2).option(&[1, 1]).sack(&[
+            (3, 4),
+            (6, 7),
+            (9, 11),
+        ]),
     ] {
         let mut frame = frame.build();
         assert!(plain(&frame));
@@ -36,7 +42,15 @@ fn usual_frames_are_plain() {
             frame[at] ^= 1;
         }
     }
-    let unusual = [syn6(), syn4().vlan(0), syn4().ip_options(&[1, 1, 1, 0]), syn4().mss(1460)];
+    let stamped = || tcp().ack(8, 9).option(&[1, 1]).timestamps(1, 2);
+    let unusual = [
+        syn6(),
+        syn4().vlan(0),
+        syn4().ip_options(&[1, 1, 1, 0]),
+        syn4().mss(1460),
+        stamped().option(&[1, 1, 5, 10]),
+        stamped().option(&[1, 1, 5, 2, 1, 1, 8, 10, 0, 0, 0, 3, 0, 0, 0, 4]),
+    ];
     assert!(unusual.into_iter().all(|frame| !plain(&frame.build())));
 }
 
