@@ -8,7 +8,7 @@
 use arrayvec::ArrayVec;
 use usher_proto::tcp::{Context, Kind, State, Tcb, listen, refuse};
 use usher_proto::time::Now;
-use usher_proto::verdict::{CookieUse, Reason, Verdict};
+use usher_proto::verdict::{CookieUse, Decision, Reason, Verdict};
 use usher_proto::wire::{
     Flags, Parsed, PortView, Reply, RxChecksums, Segment, Tuple, parse, parse_plain,
 };
@@ -19,7 +19,7 @@ use super::egress::{Egress, NoBuffer};
 use super::gate::Gate;
 use super::limiter::Limiter;
 use super::proxy::Proxies;
-use crate::flow::Table;
+use crate::flow::{Index, Table};
 use crate::port::{BURST, Burst, Frame, QueuePair};
 use crate::stats::{Counter, PortCounter, Tally};
 
@@ -141,51 +141,70 @@ impl<Q: QueuePair> Turn<'_, Q> {
     /// Find, decide, commit, carry out; then what the flow has to say beside it.
     #[inline]
     fn segment(&mut self, port: usize, frame: Q::Frame, seg: &Segment, hash: u64) {
-        let found = match self.flows.find(hash, &seg.tuple) {
+        match self.flows.find(hash, &seg.tuple) {
+            None => self.stray(port, frame, seg, hash),
             Some((index, half)) if self.flows.is_spliced(index) => {
-                return self.spliced(port, frame, seg, index, half);
+                self.spliced(port, frame, seg, index, half);
             }
-            found => found.map(|(index, _)| index),
+            Some((index, _)) => self.known(port, frame, seg, hash, index),
+        }
+    }
+
+    /// A segment of a flow of our own.
+    #[inline]
+    fn known(&mut self, port: usize, frame: Q::Frame, seg: &Segment, hash: u64, index: Index) {
+        let edition = self.flows.edition(index);
+        let cx = self.context(Some(edition), &seg.tuple);
+        let was = self.flows.state(index);
+        // Decisions stay where they are made: each move of one waits for what was just written.
+        let Some(decision) = self.flows.update(index, |tcb| tcb.decide(seg, &cx)) else {
+            return self.deliver(port, frame);
         };
-        let edition = match found {
-            Some(index) => Some(self.flows.edition(index)),
-            None => self.view.edition(&seg.tuple),
-        };
-        let side = &self.view.ports[port];
-        if edition.is_none() && !side.is_ours(&seg.tuple.local) {
+        let arrival = Arrival { seg, hash, frame: frame.bytes(), edition };
+        let moved = self.commit(&arrival, (index, was), &decision);
+        self.conclude(port, frame, &decision, (seg, edition, moved), &cx);
+    }
+
+    /// A segment without a flow.
+    #[inline]
+    fn stray(&mut self, port: usize, frame: Q::Frame, seg: &Segment, hash: u64) {
+        let edition = self.view.edition(&seg.tuple);
+        if edition.is_none() && !self.view.ports[port].is_ours(&seg.tuple.local) {
             return self.discard(port, frame, Reason::OtherAddress);
         }
         let cx = self.context(edition, &seg.tuple);
-        // Decisions stay where they are made: each move of one waits for what was just written.
-        let (mut fresh, mut was) = (Tcb::default(), State::Closed);
-        let mut decision = match (found, edition) {
-            (Some(index), _) => {
-                was = self.flows.state(index);
-                match self.flows.update(index, |tcb| tcb.decide(seg, &cx)) {
-                    Some(decision) => decision,
-                    None => return self.deliver(port, frame),
-                }
-            }
-            (None, Some(edition)) if self.is_forsaken(edition, seg) => {
+        let mut fresh = Tcb::default();
+        let mut decision = match edition {
+            Some(edition) if self.is_forsaken(edition, seg) => {
                 return self.forsake(port, frame, seg, edition, &cx);
             }
-            (None, None) if self.take_check(&frame, seg) => return self.deliver(port, frame),
-            (None, Some(_)) => listen(seg, &cx, &mut fresh),
-            (None, None) => refuse(seg, &cx),
+            Some(_) => listen(seg, &cx, &mut fresh),
+            None if self.take_check(&frame, seg) => return self.deliver(port, frame),
+            None => refuse(seg, &cx),
         };
         let edition = edition.unwrap_or(0);
         let arrival = Arrival { seg, hash, frame: frame.bytes(), edition };
-        let moved = match found {
-            Some(index) => self.commit(&arrival, (index, was), &decision),
-            None => self.commit_new(&arrival, &fresh, &mut decision),
-        };
+        let moved = self.commit_new(&arrival, &fresh, &mut decision);
+        self.conclude(port, frame, &decision, (seg, edition, moved), &cx);
+    }
+
+    /// Carries out a decision that is committed; `moved` is the flow that may have more to send.
+    #[inline]
+    fn conclude(
+        &mut self,
+        port: usize,
+        frame: Q::Frame,
+        decision: &Decision,
+        (seg, edition, moved): (&Segment, u16, Option<Index>),
+        cx: &Context<'_>,
+    ) {
         self.note_cookie(decision.cookie, &decision.verdict);
         if let (Verdict::Connect, Some(index)) = (&decision.verdict, moved) {
             return self.connect(port, frame, seg, index);
         }
         self.carry_out(port, frame, seg, &decision.verdict, edition);
         if let Some(index) = moved {
-            self.advance(index, &cx);
+            self.advance(index, cx);
         }
     }
 

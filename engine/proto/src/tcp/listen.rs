@@ -2,6 +2,7 @@
 
 use super::reset::{drop, keep, reset_for};
 use super::retransmit::SYN_ACK_WAIT;
+use super::state::largest_window;
 use super::{Admission, Context, Kind, Refusal, State, Tcb, Traits, transfer};
 use crate::cookie::{LEAST_MSS, Offer};
 use crate::verdict::{Change, CookieUse, Decision, Event, Reason, Verdict};
@@ -79,9 +80,53 @@ fn answer_by_cookie(seg: &Segment, cx: &Context<'_>) -> Decision {
     let issued = cx.keys.issue(&seg.tuple, seg.seq, &offer, &cx.now);
     let timestamps =
         seg.options.timestamps.zip(issued.ts_val).map(|(ts, val)| Timestamps { val, ecr: ts.val });
-    let tcb = from_offer(seg.seq, issued.isn, &offer.kept(seg.tuple.remote.is_v4()), cx);
-    let answer = Verdict::Answer(tcb.syn_ack_with(timestamps, cx));
+    let agreed = Agreed {
+        is_scaled: offer.window_scale.is_some(),
+        sack: offer.sack,
+        ecn: offer.ecn && offer.timestamps, // see `Offer::kept`
+        timestamps,
+    };
+    let answer = Verdict::Answer(agreed.syn_ack(issued.isn, seg.seq, cx));
     Decision { cookie: Some(CookieUse::Sent), ..keep(answer) }
+}
+
+/// What a SYN-ACK agrees to.
+struct Agreed {
+    is_scaled: bool,
+    sack: bool,
+    ecn: bool,
+    timestamps: Option<Timestamps>,
+}
+
+impl Agreed {
+    /// Offers only what was offered (RFC 9293 §3.7.1, RFC 7323 §1.3, RFC 2018 §2); its window is not
+    /// scaled (RFC 7323 §2.2); ECN is agreed to by ECE alone (RFC 3168 §6.1.1).
+    #[inline]
+    fn syn_ack(&self, iss: SeqNum, irs: SeqNum, cx: &Context<'_>) -> Reply {
+        let ece = if self.ecn { Flags::ECE } else { Flags::default() };
+        let shift = rcv_shift(self.is_scaled, cx);
+        Reply {
+            seq: iss,
+            ack: irs.add(1),
+            flags: Flags::SYN | Flags::ACK | ece,
+            window: match cx.kind {
+                Kind::Respond { .. } => largest_window(shift) as u16,
+                Kind::Proxy => cx.offer.window,
+            },
+            options: ReplyOptions {
+                mss: Some(cx.mss.min(cx.offer.mss)),
+                window_scale: self.is_scaled.then_some(shift),
+                sack_permitted: self.sack,
+                timestamps: self.timestamps,
+            },
+            ..Reply::default()
+        }
+    }
+}
+
+/// The scale of our windows.
+fn rcv_shift(is_scaled: bool, cx: &Context<'_>) -> u8 {
+    if is_scaled { cx.policy.window_scale.min(14) } else { 0 }
 }
 
 /// What the timestamps option takes of every segment, with padding (RFC 7323 appendix A).
@@ -97,7 +142,7 @@ fn from_offer(irs: SeqNum, iss: SeqNum, offer: &Offer, cx: &Context<'_>) -> Tcb 
     let options_len = if offer.timestamps { TIMESTAMPS_LEN } else { 0 };
     Tcb {
         traits,
-        rcv_shift: if offer.window_scale.is_some() { cx.policy.window_scale.min(14) } else { 0 },
+        rcv_shift: rcv_shift(offer.window_scale.is_some(), cx),
         snd_shift: offer.window_scale.map_or(0, |shift| shift.min(14)),
         mss: offer.mss.max(LEAST_MSS).min(cx.mss.max(LEAST_MSS)).saturating_sub(options_len),
         iss,
@@ -182,32 +227,13 @@ impl Tcb {
 
     /// The SYN-ACK of a stateful handshake.
     pub(super) fn syn_ack(&self, cx: &Context<'_>) -> Reply {
-        self.syn_ack_with(self.timestamps(cx), cx)
-    }
-
-    /// Offers only what was offered (RFC 9293 §3.7.1, RFC 7323 §1.3, RFC 2018 §2); its window is not
-    /// scaled (RFC 7323 §2.2); ECN is agreed to by ECE alone (RFC 3168 §6.1.1).
-    fn syn_ack_with(&self, timestamps: Option<Timestamps>, cx: &Context<'_>) -> Reply {
-        let mut flags = Flags::SYN | Flags::ACK;
-        if self.traits.has(Traits::ECN) {
-            flags = flags | Flags::ECE;
-        }
-        Reply {
-            seq: self.iss,
-            ack: self.irs.add(1),
-            flags,
-            window: match cx.kind {
-                Kind::Respond { .. } => self.rcv_wnd() as u16,
-                Kind::Proxy => cx.offer.window,
-            },
-            options: ReplyOptions {
-                mss: Some(cx.mss.min(cx.offer.mss)),
-                window_scale: self.traits.has(Traits::SCALED).then_some(self.rcv_shift),
-                sack_permitted: self.traits.has(Traits::SACK),
-                timestamps,
-            },
-            ..Reply::default()
-        }
+        let agreed = Agreed {
+            is_scaled: self.traits.has(Traits::SCALED),
+            sack: self.traits.has(Traits::SACK),
+            ecn: self.traits.has(Traits::ECN),
+            timestamps: self.timestamps(cx),
+        };
+        agreed.syn_ack(self.iss, self.irs, cx)
     }
 
     /// Lets our TSvals go on from the one that the client echoed, whichever node made it

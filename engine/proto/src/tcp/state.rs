@@ -193,12 +193,17 @@ pub struct Tcb {
 
 const _: () = assert!(size_of::<Tcb>() <= 100);
 
+/// The largest window in bytes that a SYN-ACK, too, can announce, and a multiple of the scale.
+pub(super) const fn largest_window(shift: u8) -> u32 {
+    (0xffff >> shift) << shift
+}
+
 impl Tcb {
     /// The window we keep open, in bytes: what is received is taken at once, so it never shrinks, and a
     /// multiple of the scale, so its right edge never retreats (RFC 9293 §3.8.6).
     #[must_use]
     pub const fn rcv_wnd(&self) -> u32 {
-        (0xffff >> self.rcv_shift) << self.rcv_shift
+        largest_window(self.rcv_shift)
     }
 
     /// Our TSval and the echo of the peer's, where timestamps were agreed on.

@@ -78,10 +78,17 @@ pub(super) fn parse<'a>(frame: &'a [u8], port: &PortView) -> Result<Arrival<'a>,
 }
 
 /// Destination and source of a header as two numbers: moved as six bytes each they are written in pieces and
-/// read whole, which waits for the pieces (5 ns an answer).
-#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned, Clone, Copy)]
-#[repr(C)]
+/// read whole, which waits for the pieces (5 ns an answer). Native numbers, as these are handed on in registers.
+#[derive(Clone, Copy)]
 pub(super) struct Stations {
+    low: u64,
+    high: u32,
+}
+
+/// The same in a frame.
+#[derive(FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
+#[repr(C)]
+struct StationBytes {
     low: little_endian::U64,
     high: little_endian::U32,
 }
@@ -93,18 +100,18 @@ impl Stations {
         let [a, b, c, d, e, f] = link.dst.0;
         let [g, h, i, j, k, l] = link.src.0;
         let low = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        Self { low: low.into(), high: u32::from_le_bytes([i, j, k, l]).into() }
+        Self { low, high: u32::from_le_bytes([i, j, k, l]) }
     }
 
     /// Back to where the frame came from.
     #[inline]
     pub(super) fn back(frame: &[u8]) -> Result<Self, TooSmall> {
-        let (there, _) = Self::ref_from_prefix(frame).map_err(|_| TooSmall)?;
+        let (there, _) = StationBytes::ref_from_prefix(frame).map_err(|_| TooSmall)?;
         let (low, high) = (there.low.get(), u64::from(there.high.get()));
         // 48 bits each: the source begins in the last 16 of `low`.
         let (source, destination) = (low >> 48 | high << 16, low & 0xffff_ffff_ffff);
         let high = (destination >> 16) as u32;
-        Ok(Self { low: (source | destination << 48).into(), high: high.into() })
+        Ok(Self { low: source | destination << 48, high })
     }
 }
 
@@ -125,8 +132,8 @@ pub(super) fn write_between(
     vlan: u16,
     ethertype: u16,
 ) -> Result<&mut [u8], TooSmall> {
-    let (there, rest) = Stations::mut_from_prefix(buf).map_err(|_| TooSmall)?;
-    *there = stations;
+    let (there, rest) = StationBytes::mut_from_prefix(buf).map_err(|_| TooSmall)?;
+    *there = StationBytes { low: stations.low.into(), high: stations.high.into() };
     let outer = if vlan == 0 { ethertype } else { VLAN };
     let (there, rest) = U16::mut_from_prefix(rest).map_err(|_| TooSmall)?;
     *there = outer.into();
