@@ -225,9 +225,11 @@ impl<Q: QueuePair> Turn<'_, Q> {
             TryEnd::InTimeWait => self.reach(front, flow.backend, index),
             TryEnd::Refused | TryEnd::TimedOut => None,
         };
-        let choice = match again {
-            Some(choice) => Ok(choice),
-            None => self.choose(front, index, Some(flow.backend)),
+        let next = again.map_or_else(|| self.choose(front, index, Some(flow.backend)), Ok);
+        let choice = match next {
+            // nobody else is left, but time is: a SYN may have been lost
+            Err(_) if why == TryEnd::TimedOut => self.choose(front, index, None),
+            next => next,
         };
         let end = match choice {
             Ok(choice) => {

@@ -329,3 +329,28 @@ fn a_drained_backend_keeps_what_it_has() {
         bench.client_sends(&client().ack(105, iss.wrapping_add(6)).timestamps(5020, stamp));
     assert_eq!(to_backend.last().expect("its acknowledgement").ack, 7006);
 }
+
+/// Only one backend, which is silent: it is asked as often as there are tries, and the client is told when
+/// their time is over.
+#[test]
+fn a_silent_backend_is_asked_again_if_there_is_no_other() {
+    let mut bench = Bench::new("backend_retries = 2");
+    let (iss, first) = bench.shake(b"GET /");
+    let mut seqs = vec![first.seq];
+    for _ in 0..2 {
+        bench.wait_ms(1000);
+        let segments = drain(&mut bench.lan);
+        let syns: Vec<_> = segments.iter().filter(|segment| segment.flags == Flags::SYN).collect();
+        assert_eq!(syns.len(), 1);
+        seqs.push(syns[0].seq);
+        assert!(drain(&mut bench.wan).is_empty(), "the client waits");
+    }
+    seqs.dedup();
+    assert_eq!(seqs.len(), 3, "each try has its own ISN");
+    bench.wait_ms(1000);
+    let reset = drain(&mut bench.wan).pop().expect("a RST");
+    assert_eq!((reset.flags.has(Flags::RST), reset.seq), (true, iss.wrapping_add(1)));
+    assert_eq!(bench.worker.records(), 0);
+    drain(&mut bench.lan);
+    bench.assert_balanced();
+}
