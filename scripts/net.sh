@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # A network of two hosts and an engine on one of them, and backends behind it if they are wanted. Sourced after lib.sh by
-# scripts/demo, scripts/real-clients and scripts/real-proxies.
+# scripts/demo, scripts/real-clients, scripts/real-proxies and scripts/compare-proxies.
 #
 #   [ client namespace: c0 10.10.0.1/16 fd00:10::1/64 ] ──veth── [ e0: no address; usher on net_af_packet : server namespace ]
 #   [ backend namespace: b0 10.20.0.2/16, .3, fd00:20::2/64, ::3 ] ──veth── [ e1: no address : the same ]
