@@ -78,8 +78,8 @@ impl Front {
             shared: true,
             ..Setup::default()
         };
-        let ports = [&mut wan, &mut lan];
-        let worker = testing::proxy_worker(&setup, "", ports, clock.now()).expect("it starts");
+        let (plan, ports) = (testing::proxy_plan(&setup, ""), [&mut wan, &mut lan]);
+        let worker = testing::proxy_worker(&plan, ports, clock.now()).expect("it starts");
         let (spent, flows) = (Duration::ZERO, Vec::new());
         let mut front =
             Self { worker, wan: wan_wire, lan: lan_wire, clock, spent, number: 0, flows, dice: 1 };

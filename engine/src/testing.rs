@@ -133,25 +133,23 @@ pub fn proxy_plan(setup: &Setup<'_>, service: &str) -> Plan {
     plan
 }
 
-/// Starts both ports and makes a worker that proxies between them.
+/// Starts both ports and makes a worker that proxies between them by `plan`.
 ///
 /// # Errors
 /// When a port does not start.
 pub fn proxy_worker<P: Port>(
-    setup: &Setup<'_>,
-    service: &str,
+    plan: &Plan,
     ports: [&mut P; 2],
     now: Now,
 ) -> Result<Worker<P::Queue>, PortError> {
-    let plan = proxy_plan(setup, service);
     let stations = ports.each_ref().map(|port| Station { mac: port.mac(), mtu: port.mtu() });
-    let view = Arc::new(View::new(&plan, &stations, keyring(setup.shared)));
+    let view = Arc::new(View::new(plan, &stations, keyring(true)));
     let mut queues = Vec::new();
     for port in ports {
         queues.push(port.start()?.pop());
     }
     let (issued, seeds) = (LastIssued::default(), Seeds::from_bytes([[7; 32]; 5]));
-    Ok(Worker::new(Outfit::new(view), queues, setup.capacity, issued, seeds, now))
+    Ok(Worker::new(Outfit::new(view), queues, plan.flow_capacity, issued, seeds, now))
 }
 
 /// Lets the workers of one engine go on with `plan`, as it does.

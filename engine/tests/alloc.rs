@@ -298,8 +298,9 @@ fn a_worker_that_proxies_allocates_nothing_after_start() {
         let (mut lan, lan_wire) = memory::new("lan", &options(LAN));
         let mut clock = FakeClock::default();
         let setup = Setup { cookies, shared: true, ..Setup::default() };
-        let (service, ports) = ("proxy_protocol = true", [&mut wan, &mut lan]);
-        let worker = testing::proxy_worker(&setup, service, ports, clock.now()).expect("it starts");
+        let plan = testing::proxy_plan(&setup, "proxy_protocol = true");
+        let ports = [&mut wan, &mut lan];
+        let worker = testing::proxy_worker(&plan, ports, clock.now()).expect("it starts");
         let mut front = Front { worker, wires: [wan_wire, lan_wire], clock, allocated: 0 };
         front.play();
         syns(1000..1020).iter().for_each(|frame| assert!(front.wires[0].send(0, frame)));

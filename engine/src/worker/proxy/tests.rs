@@ -3,9 +3,11 @@
 use usher_proto::testing::{
     ArpFrame, CLIENT_MAC, Envelope, OUR_MAC, Read, TcpFrame, TcpRead, arp, read, read_arp, tcp,
 };
+use usher_proto::verdict::End;
 use usher_proto::wire::{Flags, Mac};
 
 use crate::clock::{Clock, FakeClock};
+use crate::config::Plan;
 use crate::port::Frame;
 use crate::port::memory::{self, MemoryQueue, Options, Wire};
 use crate::stats::{BackendCounter, Counter};
@@ -23,16 +25,23 @@ struct Bench {
     clock: FakeClock,
 }
 
+fn plan(service: &str) -> Plan {
+    testing::proxy_plan(&Setup { capacity: 100, ..Setup::default() }, service)
+}
+
 impl Bench {
     fn new(service: &str) -> Self {
+        Self::of(&plan(service))
+    }
+
+    fn of(plan: &Plan) -> Self {
         let (mut wan, wan_wire) =
             memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
         let (mut lan, lan_wire) =
             memory::new("lan", &Options { mac: LAN_MAC, ..Options::default() });
         let mut clock = FakeClock::default();
         let ports = [&mut wan, &mut lan];
-        let setup = Setup { capacity: 100, ..Setup::default() };
-        let worker = testing::proxy_worker(&setup, service, ports, clock.now()).unwrap();
+        let worker = testing::proxy_worker(plan, ports, clock.now()).unwrap();
         let mut bench = Self { worker, wan: wan_wire, lan: lan_wire, clock };
         bench.turn();
         bench.be_checked();
@@ -71,10 +80,15 @@ impl Bench {
         self.wait_ms(10);
         let frames: Vec<_> = std::iter::from_fn(|| self.lan.receive(0)).collect();
         let mut questions = frames.iter().map(|frame| read_arp(frame.bytes()));
-        assert!(questions.any(|asked| asked.target.1.to_string() == "10.20.0.2"));
+        let question = questions.find(|asked| asked.target.1.to_string() == "10.20.0.2");
+        let vlan = question.expect("a question").vlan;
         drop(frames);
         let reply: ArpFrame =
             arp().sender("10.20.0.2").sender_mac(BACKEND_MAC).target("10.20.0.1").reply_to(LAN_MAC);
+        let reply = match vlan {
+            Some(id) => reply.vlan(id),
+            None => reply,
+        };
         assert!(self.lan.send(0, &reply.build()));
         self.turn();
         let syn = drain(&mut self.lan).pop().expect("a SYN");
@@ -135,7 +149,11 @@ fn client() -> TcpFrame {
 
 /// From the backend to where its SYN came from.
 fn backend(syn: &TcpRead) -> TcpFrame {
-    tcp().from(syn.to).to(syn.from).src_mac(BACKEND_MAC).dst_mac(LAN_MAC)
+    let frame = tcp().from(syn.to).to(syn.from).src_mac(BACKEND_MAC).dst_mac(LAN_MAC);
+    match syn.vlan {
+        Some(id) => frame.vlan(id),
+        None => frame,
+    }
 }
 
 fn syn_ack(syn: &TcpRead, isn: u32) -> TcpFrame {
@@ -352,5 +370,44 @@ fn a_silent_backend_is_asked_again_if_there_is_no_other() {
     assert_eq!((reset.flags.has(Flags::RST), reset.seq), (true, iss.wrapping_add(1)));
     assert_eq!(bench.worker.records(), 0);
     drain(&mut bench.lan);
+    bench.assert_balanced();
+}
+
+/// Backends in a VLAN, clients in none: a segment of either side has the other's envelope.
+#[test]
+fn each_side_has_its_own_vlan() {
+    let mut plan = plan("");
+    plan.ports[1].vlan = 7;
+    let mut bench = Bench::of(&plan);
+    let (_, syn) = bench.shake(b"GET /");
+    assert_eq!(syn.vlan, Some(7));
+    let (_, to_backend) = bench.backend_sends(&syn_ack(&syn, 7000));
+    let request = to_backend.last().expect("the request");
+    assert_eq!((request.vlan, request.payload.as_slice()), (Some(7), &b"GET /"[..]));
+    let stamp = syn.timestamps.unwrap().val;
+    let answer = backend(&syn).ack(7001, request.seq.wrapping_add(5)).timestamps(910, stamp);
+    let (to_client, _) = bench.backend_sends(&answer.clone().payload(b"hello"));
+    assert_eq!((to_client[0].vlan, to_client[0].payload.as_slice()), (None, &b"hello"[..]));
+    let elsewhere = TcpRead { vlan: Some(8), ..syn.clone() };
+    let alien = backend(&elsewhere).ack(7006, request.seq.wrapping_add(5)).timestamps(911, stamp);
+    let (to_client, _) = bench.backend_sends(&alien.payload(b"alien"));
+    assert!(to_client.is_empty(), "of another VLAN");
+}
+
+/// No source port is left towards the backend: the client is told, and it is counted for what it is.
+#[test]
+fn ports_that_run_out_are_refused_and_counted() {
+    let mut bench = Bench::new("");
+    let taken: Vec<u16> = std::iter::from_fn(|| bench.worker.proxies.ways.take_port(0)).collect();
+    assert_eq!(taken.len(), 64_512);
+    let (back, _) = bench.client_sends(&client().syn(99).mss(1460));
+    let (to_client, to_backend) =
+        bench.client_sends(&client().ack(100, back[0].seq.wrapping_add(1)).payload(b"GET /"));
+    assert!(to_client[0].flags.has(Flags::RST) && to_backend.is_empty());
+    let stats = bench.worker.stats();
+    assert_eq!(stats.counter(Counter::PortsExhausted), 1);
+    assert_eq!(stats.services[0].ended(End::SnatExhausted), 1);
+    taken.into_iter().for_each(|port| bench.worker.proxies.ways.give_back(0, port));
+    assert_eq!(bench.worker.records(), 0);
     bench.assert_balanced();
 }
