@@ -63,8 +63,19 @@ impl<Q: QueuePair> Turn<'_, Q> {
             return self.discard(port, frame, Reason::OtherBackend);
         }
         let cx = self.context(Some(edition), &seg.tuple);
+        self.reset_sender(port, frame, seg, edition, &cx);
+    }
+
+    fn reset_sender(
+        &mut self,
+        port: usize,
+        frame: Q::Frame,
+        seg: &Segment,
+        edition: u16,
+        cx: &Context<'_>,
+    ) {
         let policy = Policy { unknown_port: Refusal::Reset, ..*cx.policy };
-        let decision = refuse(seg, &Context { policy: &policy, ..cx });
+        let decision = refuse(seg, &Context { policy: &policy, ..*cx });
         self.carry_out(port, frame, seg, &decision.verdict, edition);
     }
 
@@ -82,9 +93,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         if front.plan.no_backend == Refusal::Drop {
             return self.discard(port, frame, Reason::NoBackend);
         }
-        let policy = Policy { unknown_port: Refusal::Reset, ..*cx.policy };
-        let decision = refuse(seg, &Context { policy: &policy, ..*cx });
-        self.carry_out(port, frame, seg, &decision.verdict, edition);
+        self.reset_sender(port, frame, seg, edition, cx);
     }
 
     /// A backend took a connection: what its SYN-ACK says of it, if that is new.
