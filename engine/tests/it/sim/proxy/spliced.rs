@@ -284,8 +284,7 @@ fn a_clients_tuple_is_used_again_at_once() {
 
 /// Many connections a second through one own address, to two backends that close first and so have each
 /// TIME_WAIT: none fails, and no port is kept back. As many as fit into a test; all of the ports are used, and
-/// used again, with `USHER_SIM_REUSE=10000x60 cargo test --release -p usher --test it ports_are_used_again`. At 15,000 a
-/// second the simulation itself falls behind its clock.
+/// used again, with `USHER_SIM_REUSE=20000x60 cargo test --release -p usher --test it ports_are_used_again`.
 #[test]
 fn ports_are_used_again() {
     let asked = std::env::var("USHER_SIM_REUSE").ok();

@@ -13,7 +13,7 @@ use super::host::Host;
 use super::monitor::Monitor;
 use super::neighbours;
 
-/// Frames that arrive within so many microseconds come in one burst.
+/// Frames that arrive within so many microseconds come in one burst, at the end of that time.
 const GRAIN: u64 = 30;
 /// How often a middle with timers is called: while connections last, and while only time passes.
 const POLL: u64 = 5 * MILLI;
@@ -61,6 +61,8 @@ pub(crate) struct World<M> {
     planned: BTreeMap<(u64, usize), Planned>,
     plans: usize,
     story: VecDeque<Line>,
+    /// What has arrived at the middle since it was called.
+    burst: Vec<(usize, Vec<u8>)>,
     /// When the middle is called next, and how often it is.
     poll_at: Option<u64>,
     poll_every: u64,
@@ -86,6 +88,7 @@ impl<M: Middle> World<M> {
             planned: BTreeMap::new(),
             plans: 0,
             story: VecDeque::new(),
+            burst: Vec::new(),
             poll_at: M::POLLED.then_some(SECOND),
             poll_every: POLL,
         }
@@ -136,7 +139,8 @@ impl<M: Middle> World<M> {
 
     fn step(&mut self) {
         let Some(at) = self.next_time() else { return };
-        self.now = self.now.max(at);
+        assert!(at >= self.now, "seed {}: time goes back", self.seed);
+        self.now = at;
         if let Some(entry) = self.planned.first_entry().filter(|entry| entry.key().0 == at) {
             let plan = entry.remove();
             return self.open(plan);
@@ -148,12 +152,12 @@ impl<M: Middle> World<M> {
             return self.flush(host, peer);
         }
         if self.poll_at == Some(at) {
-            return self.turn(Vec::new());
+            return self.turn();
         }
         let next = self.networks.iter().position(|network| network.next_time() == Some(at));
         let Some(port) = next else { return };
         match self.networks[port].next() {
-            Some((_, Happening::ToServer(frame))) => self.burst(port, frame),
+            Some((_, Happening::ToServer(frame))) => self.collect(port, frame),
             Some((_, Happening::ToClient(frame))) => self.deliver(port, &frame),
             _ => {}
         }
@@ -164,21 +168,18 @@ impl<M: Middle> World<M> {
         self.flush(plan.host, peer);
     }
 
-    /// Collects what comes at nearly the same time, and gives it to the middle.
-    fn burst(&mut self, port: usize, frame: Vec<u8>) {
-        let mut burst = vec![(port, frame)];
-        self.now += GRAIN;
-        for (port, network) in self.networks.iter_mut().enumerate() {
-            while let Some(frame) = network.next_to_server(self.now) {
-                burst.push((port, frame));
-            }
-        }
-        self.turn(burst);
+    /// Keeps a frame for the middle, which is called soon. Meanwhile the machines go on: were their clock
+    /// moved, it would run ahead of what they have planned.
+    fn collect(&mut self, port: usize, frame: Vec<u8>) {
+        self.burst.push((port, frame));
+        let soon = self.now + GRAIN;
+        self.poll_at = Some(self.poll_at.map_or(soon, |at| at.min(soon)));
     }
 
-    fn turn(&mut self, burst: Vec<(usize, Vec<u8>)>) {
+    fn turn(&mut self) {
+        let burst = std::mem::take(&mut self.burst);
+        self.poll_at = M::POLLED.then_some(self.now + self.poll_every);
         if M::POLLED {
-            self.poll_at = Some(self.now + self.poll_every);
             self.monitor.arrive(&burst);
         }
         for (port, frame) in self.middle.turn(self.now, burst) {
