@@ -134,7 +134,11 @@ impl<Q: QueuePair> Turn<'_, Q> {
         {
             self.generate(index, &tuple, &reset);
         }
-        self.remove(index);
+        // Without a marker its third ACK, sent again, would have backends tried again.
+        match self.flows.update(index, |tcb| tcb.leave(&cx, end)) {
+            Some(Change::Update) => self.advance(index, &cx),
+            Some(Change::Keep | Change::Open | Change::End(_)) | None => self.remove(index),
+        }
     }
 
     /// A segment of either half.

@@ -64,8 +64,9 @@ impl Tcb {
         Decision { verdict, change: Change::Update, event, cookie: None }
     }
 
-    /// The flow is over. What a cookie opened stays as a spent marker until the cookie has expired.
-    pub(super) fn leave(&mut self, cx: &Context<'_>, end: End) -> Change {
+    /// The flow is over. What a cookie opened stays as a spent marker until the cookie has expired: then the
+    /// change is [`Change::Update`], else [`Change::End`].
+    pub fn leave(&mut self, cx: &Context<'_>, end: End) -> Change {
         let cookie_lives = !self.opened_at.after(COOKIE_LIFE_MS).is_due(cx.now.tick);
         if self.traits.has(Traits::BY_COOKIE) && cookie_lives {
             self.state = State::Closed;

@@ -3,11 +3,11 @@
 use usher_proto::testing::{
     ArpFrame, CLIENT_MAC, Envelope, OUR_MAC, Read, TcpFrame, TcpRead, arp, read, read_arp, tcp,
 };
-use usher_proto::verdict::End;
+use usher_proto::verdict::{End, Reason};
 use usher_proto::wire::{Flags, Mac};
 
 use crate::clock::{Clock, FakeClock};
-use crate::config::Plan;
+use crate::config::{Cookies, Plan};
 use crate::port::Frame;
 use crate::port::memory::{self, MemoryQueue, Options, Wire};
 use crate::stats::{BackendCounter, Counter};
@@ -370,6 +370,28 @@ fn a_silent_backend_is_asked_again_if_there_is_no_other() {
     assert_eq!((reset.flags.has(Flags::RST), reset.seq), (true, iss.wrapping_add(1)));
     assert_eq!(bench.worker.records(), 0);
     drain(&mut bench.lan);
+    bench.assert_balanced();
+}
+
+/// A client that a cookie let in and nobody takes: the cookie is spent, and its third ACK, sent again, has no
+/// backend tried again.
+#[test]
+fn a_client_that_is_turned_away_has_spent_its_cookie() {
+    let setup = Setup { capacity: 100, cookies: Cookies::Always, ..Setup::default() };
+    let mut bench = Bench::of(&testing::proxy_plan(&setup, ""));
+    let taken: Vec<u16> = std::iter::from_fn(|| bench.worker.proxies.ways.take_port(0)).collect();
+    let (back, _) = bench.client_sends(&client().syn(99).mss(1460));
+    let third = client().ack(100, back[0].seq.wrapping_add(1));
+    let (to_client, _) = bench.client_sends(&third);
+    assert!(to_client[0].flags.has(Flags::RST));
+    assert_eq!((bench.worker.flows(State::Closed), bench.worker.records()), (1, 1));
+    taken.into_iter().for_each(|port| bench.worker.proxies.ways.give_back(0, port));
+    let (to_client, to_backend) = bench.client_sends(&third);
+    assert!(to_client.is_empty() && to_backend.is_empty(), "{to_client:?} {to_backend:?}");
+    assert_eq!(bench.worker.stats().dropped(Reason::CookieReplayed), 1);
+    bench.wait_ms(200_000);
+    drain(&mut bench.lan);
+    assert_eq!(bench.worker.records(), 0);
     bench.assert_balanced();
 }
 
