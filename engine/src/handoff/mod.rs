@@ -7,14 +7,19 @@
 //! | file | holds |
 //! |---|---|
 //! | `ring` | one producer, one consumer, moved in bulk |
+//! | `lease` | buffers that are lent to other threads |
+//! | `home` | the way home of what was lent |
 //! | `sync` | the few atomic types under it, which `engine/tests/loom.rs` replaces by loom's |
 
+mod home;
+mod lease;
 mod ring;
 mod sync;
 
 #[cfg(test)]
 mod tests;
 
+pub use lease::{Lease, Lender};
 #[cfg(any(test, feature = "testing"))]
 pub use ring::channel_from;
 pub use ring::{Consumer, Producer, channel};

@@ -1,4 +1,4 @@
-//! Rings on one thread, step by step, and on two with payloads that betray a torn or repeated item.
+//! The ring on one thread, step by step, and on two with payloads that betray a torn or repeated item.
 
 #![forbid(unsafe_code)]
 
@@ -8,7 +8,7 @@ use std::thread;
 
 use arrayvec::ArrayVec;
 
-use super::{channel, channel_from};
+use super::super::{channel, channel_from};
 
 /// Where indices are begun: at 0, and so that they wrap at 2³² and at 2⁶⁴ on the way.
 const STARTS: [usize; 3] = [0, u32::MAX as usize - 2, usize::MAX - 2];

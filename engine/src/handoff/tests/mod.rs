@@ -1,0 +1,7 @@
+//! What passes between threads, on one thread step by step and on several for real. All interleavings of few steps are
+//! the business of `engine/tests/loom.rs`.
+
+#![forbid(unsafe_code)]
+
+mod lease;
+mod ring;
