@@ -12,12 +12,16 @@ use std::time::Duration;
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use etherparse::{PacketBuilder, TcpOptionElement};
+use serde::{Serialize, Serializer};
 use usher::clock::{Clock, SystemClock};
 
+use crate::Failure;
 use crate::packet_socket::PacketSocket;
+use crate::report::{Report, Unit};
+use crate::time::pause;
 
 /// What to send, where to, and when to stop: at whichever bound comes first.
-#[derive(Args, Clone, Debug)]
+#[derive(Args, Clone, Debug, Serialize)]
 pub struct Flood {
     /// Network namespace to send from; its name starts with `usher-`
     #[arg(long)]
@@ -66,6 +70,19 @@ impl FromStr for Mac {
     }
 }
 
+impl fmt::Display for Mac {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b, c, d, e, g] = self.0;
+        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
+    }
+}
+
+impl Serialize for Mac {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// An address and the number of its leading bits that stay.
 #[derive(Clone, Copy, Debug)]
 pub struct Prefix {
@@ -89,6 +106,18 @@ impl FromStr for Prefix {
     }
 }
 
+impl fmt::Display for Prefix {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.base, self.length)
+    }
+}
+
+impl Serialize for Prefix {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 impl Prefix {
     /// The address of this prefix whose remaining bits are those of `random`.
     fn host(self, random: u64) -> IpAddr {
@@ -107,27 +136,29 @@ impl Prefix {
 
 /// What was sent.
 #[derive(Clone, Copy, Debug)]
-pub struct Report {
+struct Sent {
     /// SYNs that the interface took.
-    pub sent: u64,
+    sent: u64,
     /// SYNs that found its queue full.
-    pub refused: u64,
-    /// How long it took.
-    pub took: Duration,
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let seconds = self.took.as_secs_f64();
-        write!(out, "sent={} refused={} seconds={seconds:.2}", self.sent, self.refused)
-    }
+    refused: u64,
+    took: Duration,
 }
 
 /// Sends the flood and says what became of it.
 ///
 /// # Errors
 /// When the namespace or interface is refused, or the socket fails.
-pub fn run(flood: &Flood) -> io::Result<Report> {
+pub fn run(flood: &Flood) -> Result<Report, Failure> {
+    let Sent { sent, refused, took } = send(flood)?;
+    let mut report = Report::new("flood", flood);
+    report.figure("SYNs sent", sent as f64, Unit::Count);
+    report.figure("SYNs that the interface refused", refused as f64, Unit::Count);
+    report.figure("time", took.as_secs_f64(), Unit::Seconds);
+    report.figure("rate", sent as f64 / took.as_secs_f64(), Unit::PerSecond);
+    Ok(report)
+}
+
+fn send(flood: &Flood) -> io::Result<Sent> {
     if flood.to.is_ipv4() != flood.from.base.is_ipv4() {
         return Err(io::Error::other("--to and --from must be of one address family"));
     }
@@ -136,7 +167,7 @@ pub fn run(flood: &Flood) -> io::Result<Report> {
     let mut frame = Vec::with_capacity(128);
     let mut clock = SystemClock::start();
     let start = clock.now().us;
-    let mut report = Report { sent: 0, refused: 0, took: Duration::ZERO };
+    let mut report = Sent { sent: 0, refused: 0, took: Duration::ZERO };
     loop {
         report.took = Duration::from_micros(clock.now().us - start);
         let tried = report.sent + report.refused;
@@ -145,7 +176,7 @@ pub fn run(flood: &Flood) -> io::Result<Report> {
             return Ok(report);
         }
         if tried >= due {
-            std::thread::sleep(PAUSE);
+            pause(PAUSE);
         }
         for _ in tried..due {
             write_syn(&mut frame, flood, &mut random);

@@ -16,7 +16,8 @@ use usher_proto::wire::{
     Timestamps, Tuple, TxChecksums, emit, parse,
 };
 
-use crate::rig::{CLIENT, REQUEST, instant, syn, tuple};
+use crate::rig::{CLIENT, REQUEST, syn, tuple};
+use crate::time::instant;
 
 /// Flows that fit.
 const CAPACITY: u32 = 1 << 16;

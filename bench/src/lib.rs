@@ -1,9 +1,43 @@
-//! Load for Usher: what drives it, and what measures it.
+//! Load for Usher and its peers: what drives them, and what measures them.
 //!
 //! The `usher-bench` binary is the face of it; criterion benches stand in `benches/`.
+//!
+//! | module | holds |
+//! |---|---|
+//! | [`report`] | what a subcommand found: a table, a JSON object, a page with plots |
+//! | [`rounds`], [`load`] | repeated measurements, and what others did to the machine meanwhile |
+//! | [`latency`] | histograms |
+//! | [`machine`], [`progress`], [`time`] | what a figure was taken on, how far a run is, the only clock |
+//! | [`flood`], [`work`] | subcommands |
+//! | [`rig`], [`front`] | a worker on memory ports with its peers beside it |
+//!
+//! # A new subcommand
+//!
+//! 1. A module with a struct of its arguments (`clap::Args`, `serde::Serialize`) and `run(&arguments, progress) ->
+//!    Result<Report, Failure>`. Rounds are [`rounds::Rounds`], flattened into the arguments; several arms are
+//!    measured by turns within a round, so that a busy moment meets all of them.
+//! 2. It fills a [`report::Report`]: `figure` or `median_of` for numbers, `latency` for histograms, `plot` for the page,
+//!    `note` for what a reader must know; `rounds` is [`rounds::Outcome::record`].
+//! 3. A variant of `Command` and a line in `main` run it; `--json` and `--html` come by themselves.
+//! 4. A row in `docs/PERFORMANCE.md`, method.
+//!
+//! What generates load takes time as an argument and allocates nothing per packet. What it sends stays on this
+//! machine or goes where its user has said that it may.
+
+use std::error::Error;
 
 pub mod flood;
 pub mod front;
+pub mod latency;
+pub mod load;
+pub mod machine;
 mod packet_socket;
+pub mod progress;
+pub mod report;
 pub mod rig;
+pub mod rounds;
+pub mod time;
 pub mod work;
+
+/// Why a subcommand gave no report: one sentence, and what to do.
+pub type Failure = Box<dyn Error + Send + Sync>;

@@ -1,16 +1,20 @@
-//! The `usher-bench` binary: bounded load against an engine on the same machine.
+//! The `usher-bench` binary: load for an engine or its peers, and what came of it. Exit codes: 0 done, 1 failed
+//! while running, 2 wrong arguments.
 
-use std::fmt::Display;
-use std::io;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use usher_bench::Failure;
 use usher_bench::flood::{self, Flood};
+use usher_bench::progress::Progress;
+use usher_bench::report::{Output, Report};
 use usher_bench::work::{self, Work};
 
 #[derive(Parser)]
 #[command(version, about)]
 struct Cli {
+    #[command(flatten)]
+    output: Output,
     #[command(subcommand)]
     command: Command,
 }
@@ -24,21 +28,32 @@ enum Command {
 }
 
 fn main() -> ExitCode {
-    match Cli::parse().command {
-        Command::Flood(flood) => report("flood", flood::run(&flood)),
-        Command::Work(work) => report("work", io::Result::Ok(work::run(&work))),
+    let cli = Cli::parse();
+    let (name, report) = match &cli.command {
+        Command::Flood(flood) => ("flood", flood::run(flood)),
+        Command::Work(work) => ("work", work::run(work, &Progress::of("work"))),
+    };
+    match report.and_then(|report| show(&report, &cli.output)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("usher-bench {name}: {error}");
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn report(command: &str, result: Result<impl Display, impl Display>) -> ExitCode {
-    match result {
-        Ok(report) => {
-            println!("{report}");
-            ExitCode::SUCCESS
-        }
-        Err(error) => {
-            eprintln!("usher-bench {command}: {error}");
-            ExitCode::FAILURE
-        }
+fn show(report: &Report, output: &Output) -> Result<(), Failure> {
+    Ok(report.show(output)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
     }
 }

@@ -3,7 +3,7 @@
 //! The clients' work is never part of it: `Rig::turn` is the worker's turn alone, with what the memory
 //! port takes to hand over its frames.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use usher::clock::{Clock, FakeClock};
 use usher::config::Cookies;
@@ -17,6 +17,8 @@ use usher_proto::wire::{
     Addr, Checked, Flags, Link, Mac, Parsed, PortView, Reply, ReplyOptions, RxChecksums, SeqNum,
     Timestamps, Tuple, TxChecksums, emit, parse,
 };
+
+use crate::time::instant;
 
 /// Flows that fit: TIME_WAIT of the connections, of which the newest evict the oldest.
 const CAPACITY: u32 = 1 << 16;
@@ -144,11 +146,6 @@ impl Rig {
             Reply { seq: seg.ack, ack: seg.end(), flags, window: 502, options, ..Reply::default() };
         self.say(&seg.tuple, &reply, payload);
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark measures time")]
-pub(crate) fn instant() -> Instant {
-    Instant::now()
 }
 
 /// The client's MAC.

@@ -1,33 +1,40 @@
 //! A fixed amount of a worker's work: for an instruction counter, whose counts do not drift with the machine
 //! (`scripts/instructions`), and for a quick look at the time.
 
-use std::fmt;
+use std::convert::Infallible;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use serde::Serialize;
 use usher::config::Cookies;
 
+use crate::Failure;
 use crate::front::{Front, Kind};
+use crate::progress::Progress;
+use crate::report::{Report, Unit};
 use crate::rig::Rig;
+use crate::rounds::Rounds;
 
 /// Proxied flows whose segments are measured.
 const FLOWS: usize = 10_000;
 
 /// What to do, and how often.
-#[derive(Args, Clone, Copy, Debug)]
+#[derive(Args, Clone, Copy, Debug, Serialize)]
 pub struct Work {
     /// The work
     pub what: What,
     /// Packets or connections
     #[arg(long, default_value_t = 1_000_000)]
     pub count: u64,
-    /// How often to measure; the median counts
-    #[arg(long, default_value_t = 9, value_parser = clap::value_parser!(u16).range(1..))]
-    pub rounds: u16,
+    /// Rounds
+    #[command(flatten)]
+    #[serde(flatten)]
+    pub rounds: Rounds,
 }
 
 /// Work that is counted.
-#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(ValueEnum, Clone, Copy, PartialEq, Eq, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum What {
     /// P1: a SYN answered by cookie
     Syn,
@@ -54,19 +61,24 @@ impl What {
     }
 }
 
-/// What a packet or a connection took.
-#[derive(Clone, Copy, Debug)]
-pub struct Report {
-    work: Work,
-    median: Duration,
-    best: Duration,
+/// Does it.
+///
+/// # Errors
+/// None: what goes wrong here is a panic of the rig.
+pub fn run(work: &Work, progress: &Progress) -> Result<Report, Failure> {
+    let mut one = rig(work);
+    let outcome = work.rounds.run(progress, || Ok::<_, Infallible>(one()))?;
+    let mut report = Report::new("work", work);
+    let each = outcome.values().map(|time| time.as_nanos() as f64 / work.count as f64);
+    report.median_of("", format!("{:?}, each", work.what), each, Unit::Nanoseconds);
+    report.rounds = Some(outcome.record());
+    Ok(report)
 }
 
-/// Does it.
-#[must_use]
-pub fn run(work: &Work) -> Report {
+/// What does the work once, and tells the worker's time.
+fn rig(work: &Work) -> Box<dyn FnMut() -> Duration> {
     let (count, cookies) = (work.count, work.what.cookies());
-    let mut one: Box<dyn FnMut() -> Duration> = match work.what {
+    match work.what {
         What::Syn => {
             let mut rig = Rig::new(cookies);
             Box::new(move || rig.syns(count))
@@ -85,17 +97,5 @@ pub fn run(work: &Work) -> Report {
             let mut front = Front::new(cookies);
             Box::new(move || front.connections(count))
         }
-    };
-    let mut times: Vec<Duration> = (0..work.rounds).map(|_| one()).collect();
-    times.sort_unstable();
-    Report { work: *work, median: times[times.len() / 2], best: times[0] }
-}
-
-impl fmt::Display for Report {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let each = |time: Duration| time.as_nanos() as f64 / self.work.count as f64;
-        let Work { what, count, rounds } = self.work;
-        let (median, best) = (each(self.median), each(self.best));
-        write!(f, "{what:?}: {median:.1} ns, best {best:.1} ns ({rounds} rounds of {count})")
     }
 }

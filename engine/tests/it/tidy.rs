@@ -181,9 +181,8 @@ const UNWANTED: &[(&str, &str)] = &[
     (concat!("thread::", "sleep("), "tests use the fake clock, workers poll"),
 ];
 
-/// The clock itself, the load generator, which has no engine's clock to be paced by, and the rig that times
-/// only a part of each iteration.
-const MAY_WAIT: &[&str] = &["engine/src/clock.rs", "bench/src/flood.rs", "bench/src/rig.rs"];
+/// The engine's clock and the bench's.
+const MAY_WAIT: &[&str] = &["engine/src/clock.rs", "bench/src/time.rs"];
 
 #[test]
 fn no_source_holds_what_was_ruled_out() {
