@@ -3,10 +3,10 @@
 use std::net::SocketAddr;
 
 use clap::{Args, Subcommand};
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{DONE, FAILED, Running, complain, report, say};
-use crate::control::{backends_table, request};
+use super::{DONE, Running, ask, order, say};
+use crate::control::backends_table;
 
 #[derive(Subcommand, Debug)]
 pub(super) enum Command {
@@ -40,47 +40,23 @@ pub(super) struct One {
 }
 
 /// Asks a running engine; returns the exit code.
-pub(super) fn ask(command: &Command) -> u8 {
+pub(super) fn backend(command: &Command) -> u8 {
     match command {
-        Command::List(options) => {
-            let asked = json!({ "command": "backend list" });
-            send(&options.running, &asked, |answer| print(options, answer))
+        Command::List(List { service, json, running }) => {
+            let asked = json!({ "command": "backend list", "service": service });
+            ask(running, &asked, |answer| {
+                say(&if *json { answer.to_string() } else { backends_table(&answer) });
+                DONE
+            })
         }
-        Command::Drain(one) => order("backend drain", one),
-        Command::Enable(one) => order("backend enable", one),
+        Command::Drain(one) => one.order("backend drain"),
+        Command::Enable(one) => one.order("backend enable"),
     }
 }
 
-fn order(command: &str, One { service, address, running }: &One) -> u8 {
-    let asked = json!({ "command": command, "service": service, "address": address.to_string() });
-    send(running, &asked, |answer| {
-        say(answer["done"].as_str().unwrap_or_default());
-        DONE
-    })
-}
-
-fn send(running: &Running, asked: &Value, print: impl FnOnce(Value) -> u8) -> u8 {
-    let socket = match running.socket() {
-        Ok(socket) => socket,
-        Err(error) => return report(&error),
-    };
-    match request(&socket, asked) {
-        Ok(answer) => print(answer),
-        Err(cause) => {
-            complain(&format!("{}: {cause}", socket.display()));
-            FAILED
-        }
+impl One {
+    fn order(&self, command: &str) -> u8 {
+        let Self { service, address, running } = self;
+        order(running, &json!({ "command": command, "service": service, "address": address }))
     }
-}
-
-fn print(List { service, json, .. }: &List, mut answer: Value) -> u8 {
-    if let (Some(name), Some(all)) = (service, answer["backends"].as_array_mut()) {
-        all.retain(|backend| backend["service"] == **name);
-        if all.is_empty() {
-            complain(&format!("no proxy service {name:?} runs; `usher backend list` names all"));
-            return FAILED;
-        }
-    }
-    say(&if *json { answer.to_string() } else { backends_table(&answer) });
-    DONE
 }

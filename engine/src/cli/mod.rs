@@ -7,13 +7,15 @@ mod reload;
 mod run;
 mod stats;
 
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use serde_json::Value;
 
 use crate::config::{ConfigError, DEFAULT_SOCKET, Plan};
+use crate::control::Connection;
 
 /// Done.
 const DONE: u8 = 0;
@@ -82,6 +84,11 @@ struct Running {
 }
 
 impl Running {
+    /// Whether nobody said where.
+    const fn is_default(&self) -> bool {
+        self.socket.is_none() && self.config.is_none()
+    }
+
     /// Where its control socket is.
     fn socket(&self) -> Result<PathBuf, ConfigError> {
         match (&self.socket, &self.config) {
@@ -104,7 +111,7 @@ pub fn main() -> ExitCode {
         Command::Capture(_) => not_yet("capture", "tcpdump sees the frames of kernel interfaces"),
         Command::Drain(_) => not_yet("drain", "SIGTERM drains the engine and ends it"),
         Command::Reload(options) => reload::ask(&options),
-        Command::Backend(command) => backend::ask(&command),
+        Command::Backend(command) => backend::backend(&command),
     };
     ExitCode::from(code)
 }
@@ -112,6 +119,45 @@ pub fn main() -> ExitCode {
 fn not_yet(command: &str, instead: &str) -> u8 {
     complain(&format!("`usher {command}` is not in this version; {instead}"));
     MISUSED
+}
+
+/// Asks a running engine and hands its answer on; says what is wrong if there is none. Returns the exit code.
+fn ask(running: &Running, asked: &Value, print: impl FnOnce(Value) -> u8) -> u8 {
+    match connect(running).map(|(mut engine, socket)| (engine.ask(asked), socket)) {
+        Ok((Ok(answer), _)) => print(Value::Object(answer)),
+        Ok((Err(cause), socket)) => {
+            complain(&format!("{}: {cause}", socket.display()));
+            FAILED
+        }
+        Err(code) => code,
+    }
+}
+
+/// The same for an order, whose outcome is a sentence.
+fn order(running: &Running, asked: &Value) -> u8 {
+    ask(running, asked, |answer| {
+        say(answer["done"].as_str().unwrap_or_default());
+        DONE
+    })
+}
+
+/// A connection to a running engine, and the path of its socket; else what is wrong is said, and this is the exit code.
+fn connect(running: &Running) -> Result<(Connection, PathBuf), u8> {
+    let socket = running.socket().map_err(|error| report(&error))?;
+    let place = socket.display();
+    Connection::open(&socket).map(|engine| (engine, socket.clone())).map_err(|cause| {
+        let remedy = match cause.kind() {
+            ErrorKind::PermissionDenied => {
+                "ask as the user that it runs as, or let a group in by `engine.control_group`"
+            }
+            _ if running.is_default() => {
+                "is `usher run` running? With a `control_socket` of its own, name its file by -c, or the socket by --socket"
+            }
+            _ => "is `usher run` running there?",
+        };
+        complain(&format!("no engine answers at {place}: {cause}; {remedy}"));
+        FAILED
+    })
 }
 
 /// The plan of `file`, or the report of what is wrong with it on standard error.

@@ -5,9 +5,8 @@ use std::path::Path;
 use clap::Args;
 use serde_json::json;
 
-use super::{DONE, FAILED, Running, complain, report, say};
+use super::{Running, order};
 use crate::config::Plan;
-use crate::control::request;
 use crate::engine::Engine;
 use crate::port::Port;
 
@@ -19,20 +18,7 @@ pub(super) struct Options {
 
 /// Asks a running engine to reload; returns the exit code.
 pub(super) fn ask(options: &Options) -> u8 {
-    let socket = match options.running.socket() {
-        Ok(socket) => socket,
-        Err(error) => return report(&error),
-    };
-    match request(&socket, &json!({ "command": "reload" })) {
-        Ok(outcome) => {
-            say(outcome["done"].as_str().unwrap_or_default());
-            DONE
-        }
-        Err(cause) => {
-            complain(&format!("{}: {cause}", socket.display()));
-            FAILED
-        }
-    }
+    order(&options.running, &json!({ "command": "reload" }))
 }
 
 /// Reads `file` again and goes on with it; what it refuses leaves everything as it was.

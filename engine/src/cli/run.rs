@@ -19,7 +19,7 @@ use super::check::before_start;
 use super::reload::reload;
 use super::{DONE, FAILED, MISUSED, complain, load, say};
 use crate::config::{Plan, Topology};
-use crate::control::{ControlSocket, HttpServer, Request, exit_table};
+use crate::control::{ControlSocket, Errand, HttpServer, Outcome, Request, done, exit_table};
 use crate::engine::Engine;
 use crate::port::pcap::{PcapPort, PcapSetup};
 use crate::port::{Port, PortError};
@@ -27,6 +27,9 @@ use crate::port::{Port, PortError};
 /// How often the main thread looks for signals and for the end of a drain. Longer is felt at exit;
 /// shorter wakes a core that others may need.
 const WATCH: Duration = Duration::from_millis(20);
+
+/// Requests of the control socket that may wait. More are refused: the engine is busy.
+const ERRANDS: usize = 16;
 
 /// Runs the engine of `file` until it is told to stop; returns the exit code.
 pub(super) fn run(file: &Path) -> u8 {
@@ -99,8 +102,9 @@ fn serve<P: Port + 'static>(
 ) -> Result<u8, Box<dyn Error + Send + Sync>> {
     let mut engine = Engine::start(plan, ports, cores)?;
     let socket = &plan.engine.control_socket;
-    let (errands, asked) = bounded(1);
-    let control = ControlSocket::listen(socket, engine.source(), errands)
+    let (errands, asked) = bounded(ERRANDS);
+    let group = plan.engine.control_group;
+    let control = ControlSocket::listen(socket, group, engine.source(), errands)
         .map_err(|cause| format!("control socket {}: {cause}", socket.display()))?;
     let metrics = plan.metrics.map(|address| {
         HttpServer::listen(address, engine.source())
@@ -140,7 +144,7 @@ fn announce(snapshot: &crate::stats::Snapshot, metrics: Option<&HttpServer>) {
 fn watch<P: Port + 'static>(
     engine: &mut Engine<P>,
     file: &Path,
-    asked: &Receiver<Request>,
+    asked: &Receiver<Errand>,
     signal: &mut impl FnMut() -> Option<i32>,
 ) -> u8 {
     let mut draining = false;
@@ -161,8 +165,9 @@ fn watch<P: Port + 'static>(
                 engine.drain(limit);
             }
             None => {
-                if let Ok(request) = asked.recv_timeout(WATCH) {
-                    carry_out(engine, file, request);
+                if let Ok(Errand { request, answer }) = asked.recv_timeout(WATCH) {
+                    // one that went away hears nothing
+                    let _ = answer.send(carry_out(engine, file, request));
                 }
             }
         }
@@ -173,18 +178,14 @@ fn watch<P: Port + 'static>(
     if draining { DONE } else { FAILED }
 }
 
-/// Does what a client of the control socket asked for; one that went away hears nothing.
-fn carry_out<P: Port + 'static>(engine: &mut Engine<P>, file: &Path, request: Request) {
+/// Does what a client of the control socket asked for.
+fn carry_out<P: Port + 'static>(engine: &mut Engine<P>, file: &Path, request: Request) -> Outcome {
     match request {
-        Request::Reload(answer) => {
-            let _ = answer.send(reload(engine, file));
-        }
-        Request::Backend { service, address, drained, answer } => {
-            let outcome = engine.set_drained(&service, address, drained);
-            if let Ok(done) = &outcome {
-                info!("backend {done}");
-            }
-            let _ = answer.send(outcome);
+        Request::Reload => reload(engine, file).map(done),
+        Request::Backend { service, address, drained } => {
+            let outcome = engine.set_drained(&service, address, drained)?;
+            info!("backend {outcome}");
+            Ok(done(outcome))
         }
     }
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use clap::Args;
 use serde_json::{Value, json};
 
-use super::{DONE, FAILED, Running, complain, report, say};
-use crate::control::{request, stats_table};
+use super::{DONE, FAILED, Running, complain, connect, say};
+use crate::control::stats_table;
 
 /// How often `--watch` asks. Shorter than the workers' housekeeping shows nothing new; longer feels dead.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -26,18 +26,15 @@ pub(super) struct Options {
 
 /// Prints the counts; returns the exit code.
 pub(super) fn stats(options: &Options) -> u8 {
-    let socket = match options.running.socket() {
-        Ok(socket) => socket,
-        Err(error) => return report(&error),
+    let (mut engine, socket) = match connect(&options.running) {
+        Ok(reached) => reached,
+        Err(code) => return code,
     };
     loop {
-        match request(&socket, &json!({ "command": "stats" })) {
-            Ok(value) => print(options, &value),
+        match engine.ask(&json!({ "command": "stats" })) {
+            Ok(answer) => print(options, &Value::Object(answer)),
             Err(cause) => {
-                let place = socket.display();
-                complain(&format!(
-                    "no engine answers at {place}: {cause}; is `usher run` running there?"
-                ));
+                complain(&format!("{}: {cause}", socket.display()));
                 return FAILED;
             }
         }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use nix::unistd::Group;
 use usher_proto::tcp::{Policy, Refusal};
 
 use super::plan::{Cookies, Cores, DpdkPlan, EnginePlan, HandshakePlan, Memory};
@@ -30,7 +31,20 @@ pub(super) fn engine(section: Option<&Section<'_>>, dir: &Path) -> EnginePlan {
         control_socket: section
             .and_then(|s| socket(s, dir))
             .unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET)),
+        control_group: section.and_then(group),
     }
+}
+
+/// `engine.control_group`: the number of a group that this host has.
+fn group(section: &Section<'_>) -> Option<u32> {
+    let text = section.text("control_group")?;
+    let what = match Group::from_name(text.value) {
+        Ok(Some(group)) => return Some(group.gid.as_raw()),
+        Ok(None) => format!("this host has no group `{}`", text.value),
+        Err(cause) => format!("group `{}` cannot be looked up: {cause}", text.value),
+    };
+    section.problems().add(&text, what, "name one of `getent group`, or leave it out");
+    None
 }
 
 fn cores(section: &Section<'_>) -> Option<Cores> {

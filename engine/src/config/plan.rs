@@ -45,6 +45,8 @@ pub struct EnginePlan {
     pub drain_timeout: Duration,
     /// Where the control socket is.
     pub control_socket: PathBuf,
+    /// The group that may use it beside the engine's user, by number.
+    pub control_group: Option<u32>,
 }
 
 /// `engine.cores`.

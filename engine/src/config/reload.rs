@@ -12,6 +12,7 @@ impl Plan {
         let same = [
             ("engine.cores", engine.cores == next.engine.cores),
             ("engine.control_socket", engine.control_socket == next.engine.control_socket),
+            ("engine.control_group", engine.control_group == next.engine.control_group),
             ("dpdk.memory", dpdk.memory == next.dpdk.memory),
             ("dpdk.memory_mb", dpdk.memory_mb == next.dpdk.memory_mb),
             ("dpdk.eal_args", dpdk.eal_args == next.dpdk.eal_args),

@@ -70,6 +70,7 @@ pub(super) static TABLES: &[Table] = &[
             ("cores", "[1]"),
             ("drain_timeout", "\"10s\""),
             ("control_socket", "\"/run/usher/control.sock\""),
+            ("control_group", "\"adm\""),
         ],
     },
     Table {

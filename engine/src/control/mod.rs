@@ -1,46 +1,38 @@
 //! How a running engine is asked: a Unix socket for `usher stats`, HTTP for Prometheus and probes, and
 //! the table at exit.
 //!
-//! Everything here reads a [`Snapshot`] of what the workers have published, or hands a [`Request`] to the
-//! engine's own thread; nothing touches the packet path. Requests are bounded in size and time, and so is the number of them at once.
+//! Everything here reads a [`Snapshot`] of what the workers have published, or hands an [`Errand`] to the
+//! engine's own thread; nothing touches the packet path. Requests are bounded in size and time, and so is the number of
+//! clients at once.
+//!
+//! | file | holds |
+//! |---|---|
+//! | `socket` | the control socket's place, and the way of commands to it |
+//! | `server`, `client` | its thread, which serves many and waits for none |
+//! | `request` | what may be asked there |
+//! | `json`, `table` | answers, for programs and for people |
+//! | `http`, `metrics` | `/metrics`, `/healthz`, `/readyz` |
 
+mod client;
 mod http;
 mod json;
 mod metrics;
+mod request;
+mod server;
 mod socket;
 mod table;
 
 use std::fmt;
-use std::net::SocketAddr;
 use std::sync::Arc;
-
-use crossbeam::channel::Sender;
 
 use crate::stats::Snapshot;
 
 pub use http::HttpServer;
 pub use json::{backends_json, stats_json};
 pub use metrics::prometheus_text;
-pub use socket::{ControlSocket, request};
+pub use request::{Errand, Outcome, PROTOCOL, Request, done};
+pub use socket::{Connection, ControlSocket, request};
 pub use table::{backends_table, exit_table, stats_table};
-
-/// What a client of the control socket wants done, for the engine's own thread to do.
-#[derive(Debug)]
-pub enum Request {
-    /// The configuration file is to be read again; a sentence says what came of it.
-    Reload(Sender<Result<String, String>>),
-    /// A backend is to be taken out, or back in; a sentence says what came of it.
-    Backend {
-        /// The name of its service.
-        service: String,
-        /// Its address and TCP port.
-        address: SocketAddr,
-        /// Whether it gets no new connections.
-        drained: bool,
-        /// For the outcome.
-        answer: Sender<Result<String, String>>,
-    },
-}
 
 /// What is asked of the engine.
 pub trait Source: Send + Sync {

@@ -1,83 +1,80 @@
-//! The control socket: a Unix socket of mode 0600; one JSON line asks, one JSON line answers.
+//! The control socket's place: a Unix socket of mode 0600, or 0660 for a group; and how clients reach it.
 //!
-//! | asked | answered |
-//! |---|---|
-//! | `{"command":"stats"}` | the object of `usher stats --json` |
-//! | `{"command":"backend list"}` | `{"backends":[…]}`, as in that object |
-//! | `{"command":"backend drain","service":"…","address":"…"}`, or `backend enable` | `{"done":"…"}` |
-//! | `{"command":"reload"}` | `{"done":"…"}` |
-//! | what fails or is unknown | `{"error":"…"}` |
-//!
-//! One thread serves one connection at a time, with a bound on the length of a
-//! request and on the time that it takes, so a client can neither fill memory nor stop others for long.
+//! One JSON line asks, one JSON line answers, as often as a client likes: `docs/CONTROL.md` says what.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::os::unix::fs::FileTypeExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crossbeam::channel::{Sender, bounded};
+use crossbeam::channel::Sender;
 use rustix::fs::Mode;
-use serde_json::{Value, json};
+use serde_json::{Map, Value};
 
-use super::{Request, SharedSource, backends_json, stats_json};
+use super::SharedSource;
+use super::request::{Errand, PROTOCOL};
+use super::server::{Engine, Server};
 
-/// The longest request in bytes; longer ones are refused.
-const REQUEST_MAX: u64 = 4096;
+/// How long a client waits for an answer: longer than the engine takes over an errand.
+const PATIENCE: Duration = Duration::from_secs(8);
 
-/// How long one read or write may take. Longer lets a silent client hold up others; shorter fails on a
-/// machine whose other cores are busy.
-const PATIENCE: Duration = Duration::from_secs(2);
-
-/// How long a request may wait for the engine's own thread. Longer keeps other clients out, shorter gives up on
-/// a thread that reads a slow disk.
-const ERRAND: Duration = Duration::from_secs(3);
+/// The longest answer that a client takes, in bytes.
+const ANSWER_MAX: u64 = 1 << 28;
 
 /// The engine's end. Dropping it ends the server and removes the socket.
 #[derive(Debug)]
 pub struct ControlSocket {
     path: PathBuf,
-    stop: Arc<AtomicBool>,
+    /// The socket's device and inode, so that nobody else's is removed.
+    identity: Option<(u64, u64)>,
+    /// The server ends when this is dropped.
+    stop: Option<UnixStream>,
     server: Option<JoinHandle<()>>,
 }
 
 impl ControlSocket {
     /// Listens at `path`, whose directory is made if need be. A socket that nobody serves any more is
-    /// replaced. `errands` leads to who carries out what is not a question.
+    /// replaced. `group`, if there is one, may use it beside its owner. `errands` leads to who carries out what is
+    /// not a question.
     ///
     /// # Errors
     ///
-    /// Another engine listens there; something that is no socket is there; no permission.
-    pub fn listen(path: &Path, source: SharedSource, errands: Sender<Request>) -> io::Result<Self> {
+    /// Another engine listens there; something that is no socket is there; no permission; no such group.
+    pub fn listen(
+        path: &Path,
+        group: Option<u32>,
+        source: SharedSource,
+        errands: Sender<Errand>,
+    ) -> io::Result<Self> {
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
             std::fs::create_dir_all(dir)?;
         }
         make_way(path)?;
-        let listener = bind(path)?;
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopped = Arc::clone(&stop);
-        let name = "usher-control".into();
-        let engine = Engine { source, errands };
-        let serve = move || serve(&listener, &engine, &stopped);
-        let server = std::thread::Builder::new().name(name).spawn(serve)?;
-        Ok(Self { path: path.to_owned(), stop, server: Some(server) })
+        let listener = bind(path, group)?;
+        let (stop, stopped) = UnixStream::pair()?;
+        let server = Server::new(listener, stopped.into(), Engine { source, errands })?;
+        let thread = std::thread::Builder::new().name("usher-control".into());
+        let server = Some(thread.spawn(move || server.run())?);
+        Ok(Self { path: path.to_owned(), identity: identity(path), stop: Some(stop), server })
     }
 }
 
 impl Drop for ControlSocket {
     fn drop(&mut self) {
-        // Release: paired with the load in `serve`, which the connection wakes.
-        self.stop.store(true, Ordering::Release);
-        let woken = UnixStream::connect(&self.path).is_ok();
-        if let Some(server) = self.server.take().filter(|_| woken) {
+        drop(self.stop.take());
+        if let Some(server) = self.server.take() {
             let _ = server.join();
         }
-        let _ = std::fs::remove_file(&self.path);
+        if self.identity.is_some() && identity(&self.path) == self.identity {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
+}
+
+fn identity(path: &Path) -> Option<(u64, u64)> {
+    std::fs::symlink_metadata(path).ok().map(|there| (there.dev(), there.ino()))
 }
 
 /// Removes a socket that nobody serves; says so if somebody does, or if it is none.
@@ -99,98 +96,70 @@ fn make_way(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Binds with mode 0600 from the first moment.
-fn bind(path: &Path) -> io::Result<UnixListener> {
+/// Binds with mode 0600 from the first moment; the group is let in afterwards.
+fn bind(path: &Path, group: Option<u32>) -> io::Result<UnixListener> {
     let mask = rustix::process::umask(Mode::from_raw_mode(0o177));
     let listener = UnixListener::bind(path);
     rustix::process::umask(mask);
-    listener
-}
-
-/// Who answers: with what it has counted, or by doing something.
-struct Engine {
-    source: SharedSource,
-    errands: Sender<Request>,
-}
-
-impl Engine {
-    /// Has a request carried out.
-    fn carry_out(&self, errand: impl FnOnce(Sender<Result<String, String>>) -> Request) -> Value {
-        let (answer, answered) = bounded(1);
-        let sent = self.errands.try_send(errand(answer)).is_ok();
-        match answered.recv_timeout(ERRAND) {
-            Ok(Ok(done)) => json!({ "done": done }),
-            Ok(Err(error)) => json!({ "error": error }),
-            Err(_) if sent => json!({ "error": "the engine has not answered yet" }),
-            Err(_) => json!({ "error": "the engine is busy or ending" }),
+    let listener = listener?;
+    if let Some(group) = group {
+        let opened = std::os::unix::fs::chown(path, None, Some(group))
+            .and_then(|()| Ok(rustix::fs::chmod(path, Mode::from_raw_mode(0o660))?));
+        if let Err(cause) = opened {
+            let _ = std::fs::remove_file(path);
+            let what = format!("it cannot be given to group {group}: {cause}");
+            return Err(io::Error::new(cause.kind(), what));
         }
     }
-
-    /// Takes a backend out, or back in.
-    fn set_drained(&self, request: &Value, drained: bool) -> Value {
-        let text = |key: &str| request.get(key).and_then(Value::as_str);
-        let address = text("address").and_then(|address| address.parse().ok());
-        let (Some(service), Some(address)) = (text("service"), address) else {
-            let example = r#"such a request names "service":"web" and "address":"10.20.0.2:80""#;
-            return json!({ "error": example });
-        };
-        let service = service.to_owned();
-        self.carry_out(|answer| Request::Backend { service, address, drained, answer })
-    }
+    Ok(listener)
 }
 
-fn serve(listener: &UnixListener, engine: &Engine, stop: &AtomicBool) {
-    for stream in listener.incoming() {
-        // Acquire: paired with the store in `drop`.
-        if stop.load(Ordering::Acquire) {
-            return;
+/// A client's end.
+#[derive(Debug)]
+pub struct Connection(BufReader<UnixStream>);
+
+impl Connection {
+    /// Reaches the engine that listens at `path`.
+    ///
+    /// # Errors
+    ///
+    /// Nobody listens there; no permission.
+    pub fn open(path: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_write_timeout(Some(PATIENCE))?;
+        Ok(Self(BufReader::new(stream)))
+    }
+
+    /// Asks `asked`, an object with a `command`, and returns the answer.
+    ///
+    /// # Errors
+    ///
+    /// The engine refused: its sentence. It has gone, or what answers is no engine.
+    pub fn ask(&mut self, asked: &Value) -> io::Result<Map<String, Value>> {
+        writeln!(self.0.get_mut(), "{asked}")?;
+        let mut line = Vec::new();
+        Read::take(&mut self.0, ANSWER_MAX).read_until(b'\n', &mut line)?;
+        if line.is_empty() {
+            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the engine has gone"));
         }
-        // a client that goes away or is too slow is its own problem
-        let _ = stream.and_then(|stream| answer(&stream, engine));
+        let mut answer: Map<String, Value> = serde_json::from_slice(&line)?;
+        if let Some(other) = answer.remove("protocol").filter(|version| *version != PROTOCOL) {
+            let what = format!("the engine speaks protocol {other}, this is {PROTOCOL}");
+            return Err(io::Error::other(what));
+        }
+        match answer.get("error").and_then(Value::as_str) {
+            Some(error) => Err(io::Error::other(error.to_owned())),
+            None => Ok(answer),
+        }
     }
 }
 
-fn answer(mut stream: &UnixStream, engine: &Engine) -> io::Result<()> {
-    stream.set_read_timeout(Some(PATIENCE))?;
-    stream.set_write_timeout(Some(PATIENCE))?;
-    let mut line = String::new();
-    let mut bounded = BufReader::new(Read::take(stream, REQUEST_MAX));
-    bounded.read_line(&mut line)?;
-    let reply = if line.len() as u64 == REQUEST_MAX && !line.ends_with('\n') {
-        json!({ "error": format!("a request has at most {REQUEST_MAX} bytes") })
-    } else {
-        reply(&line, engine)
-    };
-    writeln!(stream, "{reply}")
-}
-
-fn reply(line: &str, engine: &Engine) -> Value {
-    let request: Value = serde_json::from_str(line).unwrap_or(Value::Null);
-    match request.get("command").and_then(Value::as_str) {
-        Some("stats") => stats_json(&engine.source.snapshot()),
-        Some("reload") => engine.carry_out(Request::Reload),
-        Some("backend list") => backends_json(&engine.source.snapshot()),
-        Some("backend drain") => engine.set_drained(&request, true),
-        Some("backend enable") => engine.set_drained(&request, false),
-        Some(other) => json!({ "error": format!("`{other}` is not a command of this version") }),
-        None => json!({ "error": "a request is one line such as {\"command\":\"stats\"}" }),
-    }
-}
-
-/// Sends `asked`, an object with a `command`, to the engine that listens at `path`, and returns its answer.
+/// Asks the engine that listens at `path` once: see [`Connection`].
 ///
 /// # Errors
 ///
-/// Nobody listens there, or what answers is no engine.
+/// Those of [`Connection::open`] and [`Connection::ask`].
 pub fn request(path: &Path, asked: &Value) -> io::Result<Value> {
-    let mut stream = UnixStream::connect(path)?;
-    stream.set_read_timeout(Some(PATIENCE * 2))?;
-    writeln!(stream, "{}", asked)?;
-    let mut text = String::new();
-    stream.read_to_string(&mut text)?;
-    let value: Value = serde_json::from_str(&text)?;
-    match value.get("error").and_then(Value::as_str) {
-        Some(error) => Err(io::Error::other(error.to_owned())),
-        None => Ok(value),
-    }
+    Connection::open(path)?.ask(asked).map(Value::Object)
 }

@@ -2,10 +2,6 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use serde_json::json;
 use usher_proto::tcp::State;
@@ -17,6 +13,8 @@ use crate::stats::{
     BackendSnapshot, BackendState, Counter, Layout, PortCounter, PortSnapshot, ServiceCounter,
     Tally, WorkerBackend,
 };
+
+mod socket;
 
 /// An engine that has seen a little of everything.
 struct Seen;
@@ -65,26 +63,6 @@ impl Source for Seen {
     }
 }
 
-/// A path of this test's own, whose directory goes away with the value.
-struct Scratch(PathBuf);
-
-impl Scratch {
-    fn new(name: &str) -> Self {
-        let dir = format!("usher-control-{}-{name}", std::process::id());
-        Self(std::env::temp_dir().join(dir))
-    }
-
-    fn socket(&self) -> PathBuf {
-        self.0.join("control.sock")
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
 #[test]
 fn stats_are_one_object_with_causes_as_keys() {
     let stats = stats_json(&Seen.snapshot());
@@ -128,118 +106,6 @@ fn tables_show_what_happened() {
     );
     insta::assert_snapshot!(exit_table(&Seen.snapshot()));
     insta::assert_snapshot!(backends_table(&backends_json(&Seen.snapshot())));
-}
-
-/// A socket of an engine that carries nothing out.
-fn listen(path: &Path) -> std::io::Result<ControlSocket> {
-    ControlSocket::listen(path, Arc::new(Seen), crossbeam::channel::bounded(0).0)
-}
-
-/// What the engine's own thread says of a reload is what the client hears.
-#[test]
-fn a_reload_is_asked_for_and_its_outcome_told() {
-    let scratch = Scratch::new("reload");
-    let (errands, asked) = crossbeam::channel::bounded(1);
-    let _socket = ControlSocket::listen(&scratch.socket(), Arc::new(Seen), errands).unwrap();
-    let engine = std::thread::spawn(move || {
-        for outcome in [Ok("reloaded".to_owned()), Err("`port.mtu` cannot change".to_owned())] {
-            let Ok(Request::Reload(answer)) = asked.recv() else { return };
-            answer.send(outcome).unwrap();
-        }
-    });
-    assert_eq!(
-        request(&scratch.socket(), &json!({ "command": "reload" })).unwrap()["done"],
-        "reloaded"
-    );
-    let error =
-        request(&scratch.socket(), &json!({ "command": "reload" })).unwrap_err().to_string();
-    assert_eq!(error, "`port.mtu` cannot change");
-    engine.join().unwrap();
-    let error =
-        request(&scratch.socket(), &json!({ "command": "reload" })).unwrap_err().to_string();
-    assert_eq!(error, "the engine is busy or ending");
-}
-
-/// An order about a backend reaches the engine as it was given; one that names none does not.
-#[test]
-fn backends_are_listed_and_orders_passed_on() {
-    let scratch = Scratch::new("backend");
-    let (errands, asked) = crossbeam::channel::bounded(1);
-    let socket = ControlSocket::listen(&scratch.socket(), Arc::new(Seen), errands).unwrap();
-    let engine = std::thread::spawn(move || {
-        while let Ok(Request::Backend { service, address, drained, answer }) = asked.recv() {
-            answer.send(Ok(format!("{service} {address} {drained}"))).unwrap();
-        }
-    });
-    let listed = request(&scratch.socket(), &json!({ "command": "backend list" })).unwrap();
-    assert_eq!(listed["backends"], stats_json(&Seen.snapshot())["backends"]);
-    for (command, done) in
-        [("backend drain", "web [fd00::2]:80 true"), ("backend enable", "web [fd00::2]:80 false")]
-    {
-        let order = json!({ "command": command, "service": "web", "address": "[fd00::2]:80" });
-        assert_eq!(request(&scratch.socket(), &order).unwrap()["done"], done);
-    }
-    for order in [
-        json!({ "command": "backend drain", "service": "web" }),
-        json!({ "command": "backend drain", "service": "web", "address": "10.20.0.2" }),
-        json!({ "command": "backend enable", "service": 1, "address": "10.20.0.2:80" }),
-    ] {
-        let error = request(&scratch.socket(), &order).unwrap_err().to_string();
-        let right = r#"such a request names "service":"web" and "address":"10.20.0.2:80""#;
-        assert_eq!(error, right);
-    }
-    drop(socket);
-    engine.join().unwrap();
-}
-
-#[test]
-fn the_socket_answers_and_is_for_its_owner_only() {
-    let scratch = Scratch::new("answers");
-    let path = scratch.socket();
-    let socket = listen(&path).unwrap();
-    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(
-        request(&path, &json!({ "command": "stats" })).unwrap()["workers"][0]["received"],
-        12
-    );
-    let error = request(&path, &json!({ "command": "explode" })).unwrap_err().to_string();
-    assert_eq!(error, "`explode` is not a command of this version");
-    drop(socket);
-    assert!(!path.exists());
-}
-
-#[test]
-fn requests_are_bounded() {
-    let scratch = Scratch::new("bounded");
-    let _socket = listen(&scratch.socket()).unwrap();
-    for (sent, error) in [
-        (vec![b' '; 4096], "a request has at most 4096 bytes"),
-        (b"{nonsense\n".to_vec(), "a request is one line"),
-        (b"\xff\xfe\n".to_vec(), ""),
-    ] {
-        let mut stream = UnixStream::connect(scratch.socket()).unwrap();
-        stream.write_all(&sent).unwrap();
-        let mut answer = String::new();
-        let _ = stream.read_to_string(&mut answer);
-        assert!(answer.contains(error), "{answer}");
-    }
-    assert!(request(&scratch.socket(), &json!({ "command": "stats" })).is_ok());
-}
-
-#[test]
-fn a_socket_in_use_is_kept_and_a_dead_one_replaced() {
-    let scratch = Scratch::new("way");
-    let path = scratch.socket();
-    let first = listen(&path).unwrap();
-    let error = listen(&path).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
-    drop(first);
-    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    drop(listen(&path).unwrap());
-    std::fs::write(&path, "precious").unwrap();
-    let error = listen(&path).unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::AlreadyExists);
-    assert_eq!(std::fs::read_to_string(&path).unwrap(), "precious");
 }
 
 fn get(server: &HttpServer, request: &str) -> String {
