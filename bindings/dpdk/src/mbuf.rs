@@ -73,6 +73,52 @@ impl Mbuf {
         self.read::<u16>(sys::USHER_MBUF_NB_SEGS) == 1
     }
 
+    /// Length of the frame in all its buffers.
+    #[must_use]
+    pub fn frame_len(&self) -> usize {
+        self.read::<u32>(sys::USHER_MBUF_PKT_LEN) as usize
+    }
+
+    /// Appends another frame to this one, in the buffers that it has.
+    ///
+    /// # Errors
+    /// Gives it back when that would be more buffers than DPDK counts.
+    pub fn append(&mut self, tail: Self) -> Result<(), Self> {
+        let raw = tail.into_raw();
+        // SAFETY: we own both, and whoever owns a buffer owns what is chained to it.
+        let result = unsafe { sys::usher_mbuf_chain(self.0.as_ptr(), raw) };
+        // SAFETY: it was not taken, so that it is still ours alone; a buffer is never null.
+        if result == 0 { Ok(()) } else { Err(unsafe { Self(NonNull::new_unchecked(raw)) }) }
+    }
+
+    /// Brings the whole frame into its first buffer, if that has room; says whether it is whole then.
+    #[must_use]
+    pub fn linearise(&mut self) -> bool {
+        // SAFETY: we own the buffer with all of its chain.
+        self.is_whole() || unsafe { sys::usher_mbuf_linearize(self.0.as_ptr()) } == 0
+    }
+
+    /// Copies the frame of another buffer's chain here, with what the device said of it. False if there is no room.
+    pub(crate) fn copy_from(&mut self, other: &Self) -> bool {
+        let len = other.frame_len();
+        let Some(room) = self.room().get_mut(..len) else { return false };
+        let into = room.as_mut_ptr().cast();
+        // SAFETY: `other` has `len` bytes in its chain, and `into` room for them.
+        let read = unsafe { sys::usher_mbuf_read(other.0.as_ptr(), 0, len as u32, into) };
+        if read.is_null() {
+            return false;
+        }
+        if !std::ptr::eq(read, into.cast_const()) {
+            // It lies in one buffer, and was not copied.
+            let Some(bytes) = other.bytes().get(..len) else { return false };
+            self.room()[..len].copy_from_slice(bytes);
+        }
+        self.set_len(len);
+        self.write(sys::USHER_MBUF_OL_FLAGS, other.flags());
+        self.write(sys::USHER_MBUF_HASH_RSS, other.read::<u32>(sys::USHER_MBUF_HASH_RSS));
+        true
+    }
+
     /// The device's word on the IPv4 header's checksum.
     #[inline]
     #[must_use]

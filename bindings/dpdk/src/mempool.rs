@@ -78,6 +78,13 @@ impl Mempool {
         result == 0
     }
 
+    /// A frame of several buffers in one of this pool's; `None` when none is free or the frame is too large for it.
+    #[must_use]
+    pub fn copy(&self, frame: &Mbuf) -> Option<Mbuf> {
+        let mut copy = self.alloc()?;
+        copy.copy_from(frame).then_some(copy)
+    }
+
     /// Buffers of the pool.
     #[must_use]
     pub fn size(&self) -> u32 {

@@ -84,7 +84,7 @@ counters! {
         OtherBackend "other_backend" "A segment of a backend that was not chosen for the flow.",
         SnatExhausted "snat_exhausted" "No source port was free towards any backend.",
         IcmpUnbelievable "icmp_unbelievable" "An ICMP error about a segment that is not in flight (RFC 5927 §4.1).",
-        MultiSegment "multi_segment" "A frame in several buffers, larger than the MTU allows.",
+        MultiSegment "multi_segment" "A frame in several buffers that did not fit into one: it was larger than the MTU allows, or no buffer was free.",
     }
 }
 

@@ -25,7 +25,8 @@ pub type Burst<F> = ArrayVec<F, BURST>;
 /// Why a port could not be opened or started: one sentence, and what to do.
 pub type PortError = Box<dyn Error + Send + Sync>;
 
-/// One frame in one buffer of the port's pool, to which it goes back when it is dropped.
+/// One frame in one buffer of the port's pool, to which it goes back when it is dropped. What a device delivers in
+/// several, the port joins, where one holds it.
 pub trait Frame {
     /// The frame, from the destination MAC on.
     fn bytes(&self) -> &[u8];

@@ -51,7 +51,9 @@ impl QueuePair for DpdkQueue {
     #[inline]
     fn rx(&mut self, into: &mut Burst<DpdkFrame>) {
         self.rx.rx_at_most(&mut self.passing, into.remaining_capacity());
-        into.extend(self.passing.drain().map(DpdkFrame));
+        let pool = &self.pool;
+        let whole = |mbuf: Mbuf| if mbuf.is_whole() { mbuf } else { joined(mbuf, pool) };
+        into.extend(self.passing.drain().map(whole).map(DpdkFrame));
     }
 
     #[inline]
@@ -78,9 +80,15 @@ impl QueuePair for DpdkQueue {
     }
 }
 
+/// A frame of several buffers in one: its first, or one of ours where that has no room. As it came if neither holds it.
+#[cold]
+fn joined(mut mbuf: Mbuf, pool: &Mempool) -> Mbuf {
+    if mbuf.linearise() { mbuf } else { pool.copy(&mbuf).unwrap_or(mbuf) }
+}
+
 /// A frame in a buffer of DPDK's.
 #[derive(Debug)]
-pub struct DpdkFrame(Mbuf);
+pub struct DpdkFrame(pub(super) Mbuf);
 
 impl Frame for DpdkFrame {
     #[inline]

@@ -1,5 +1,6 @@
 //! The port over devices that need nothing. DPDK's environment starts once a process, so one test opens all of them.
 
+use dpdk::Mbuf;
 use usher_proto::wire::{Checked, RxChecksums, TxChecksums};
 
 use super::*;
@@ -42,14 +43,18 @@ fn ports_open_start_pass_frames_and_close() {
     assert_ne!(ports[0].reception(), None);
     assert!(ports[0].is_link_up());
     let ring = ports.remove(0);
+    let small = Mempool::new(&ring.eal, "small", 63, 512, -1).expect("a pool of somebody else's");
+    let (ours, theirs) = (ring.pool.clone(), small.clone());
     let worker = std::thread::spawn(move || {
         queue.on_thread().expect("known, with a cache");
         pass_frames(&mut queue);
+        join_buffers(&mut queue, &ours, &small);
         queue.off_thread();
         queue
     });
     let queue = worker.join().expect("worker");
-    assert_eq!((ring.stats().received, ring.stats().sent), (32, 32));
+    assert_eq!((ring.stats().received, ring.stats().sent), (36, 36));
+    assert_eq!(theirs.available(), theirs.size(), "a copy gives its original back");
     assert_eq!(ring.pool.available(), ring.pool.size(), "no buffer is lost");
     drop(ring);
     drop(queue);
@@ -86,6 +91,48 @@ fn pass_frames(queue: &mut DpdkQueue) {
     let mut frame = queue.alloc().expect("a buffer");
     frame.request_tx_checksums(TxChecksums { ip: true, l4: true }, 14, 20, true);
     frame.request_tx_checksums(TxChecksums::default(), 14, 20, true);
+}
+
+/// Frames that come in several buffers are whole: in the first where that has room, else in one of ours. Those that
+/// none holds, or for which none is free, are not, and say so.
+fn join_buffers(queue: &mut DpdkQueue, ours: &Mempool, small: &Mempool) {
+    let filled = |mut mbuf: Mbuf, from: usize, len: usize| {
+        let bytes = mbuf.room().iter_mut().take(len).zip(from..);
+        bytes.for_each(|(byte, at)| *byte = (at % 251) as u8);
+        mbuf.set_len(len);
+        mbuf
+    };
+    let chain = |pool: &Mempool, lens: &[usize]| {
+        let mut at = 0;
+        let mut pieces = lens.iter().map(|&len| {
+            at += len;
+            filled(pool.alloc().expect("a buffer"), at - len, len)
+        });
+        let mut head = pieces.next().expect("a first buffer");
+        pieces.for_each(|piece| head.append(piece).expect("few buffers"));
+        assert_eq!((head.is_whole(), head.frame_len()), (false, lens.iter().sum()));
+        DpdkFrame(head)
+    };
+    let mut pass = |frame: DpdkFrame| {
+        let mut frames = Burst::from_iter([frame]);
+        queue.tx(&mut frames);
+        queue.rx(&mut frames);
+        frames.pop().expect("the frame")
+    };
+    let is_sound =
+        |frame: &DpdkFrame| (0..).zip(frame.bytes()).all(|(at, &byte)| byte == (at % 251) as u8);
+    for (pool, lens) in [(ours, [14, 40, 1460]), (small, [512, 512, 490])] {
+        let frame = pass(chain(pool, &lens));
+        assert!(frame.is_whole() && is_sound(&frame));
+        assert_eq!(frame.bytes().len(), 1514);
+    }
+    let frame = pass(chain(ours, &[2048, 2048, 100]));
+    assert!(!frame.is_whole(), "larger than a buffer");
+    drop(frame);
+    let several = chain(small, &[512, 512, 490]);
+    let taken: Vec<_> = std::iter::from_fn(|| ours.alloc()).collect();
+    assert!(!pass(several).is_whole(), "no buffer is free");
+    drop(taken);
 }
 
 #[test]
