@@ -13,7 +13,7 @@ use usher::port::memory::{self, MemoryQueue, Options, Wire};
 use usher::port::{Burst, Frame};
 use usher::stats::{Counter, WorkerSnapshot};
 use usher::testing::{self, Setup};
-use usher::worker::{Outfit, Worker};
+use usher::worker::{FlowFilter, Outfit, Sample, Worker};
 use usher_proto::testing::{Envelope, OUR_MAC, Read, TcpFrame, arp, echo, solicit, tcp, try_read};
 use usher_proto::wire::{Flags, Mac, TxChecksums};
 
@@ -94,6 +94,22 @@ impl Bench {
         let (worker, mut old) = (&mut self.worker, None);
         self.allocated += allocations(|| old = Some(worker.adopt(outfit, now)));
         drop(old);
+        self.sample();
+    }
+
+    /// Has the flows sampled: room for half of what there may be, and then for all.
+    fn sample(&mut self) {
+        let now = self.clock.now();
+        for limit in [32, 128] {
+            let mut sample = Sample::new(FlowFilter::default(), limit, 5);
+            let worker = &self.worker;
+            self.allocated += allocations(|| {
+                while !sample.is_finished() {
+                    worker.sample(&mut sample, &now);
+                }
+            });
+            assert!(sample.flows().len() == limit.min(self.worker.records() as usize));
+        }
     }
 
     /// Lets `ms` pass and the worker turn, with its allocations counted.

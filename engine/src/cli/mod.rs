@@ -3,6 +3,7 @@
 
 mod backend;
 mod check;
+mod flows;
 mod reload;
 mod run;
 mod stats;
@@ -51,8 +52,8 @@ enum Command {
     Stats(stats::Options),
     /// Live screen of a running engine (not in this version)
     Top(Later),
-    /// Sample of the flow table (not in this version)
-    Flows(Later),
+    /// Sample of the flows of a running engine
+    Flows(flows::Options),
     /// Bounded capture from a running engine (not in this version)
     Capture(Later),
     /// Drain a running engine (not in this version: send it SIGTERM)
@@ -107,7 +108,7 @@ pub fn main() -> ExitCode {
         Command::Check { config } => check::check(&config),
         Command::Stats(options) => stats::stats(&options),
         Command::Top(_) => not_yet("top", "`usher stats --watch` shows the counters"),
-        Command::Flows(_) => not_yet("flows", "`usher stats` counts flows by state"),
+        Command::Flows(options) => flows::flows(&options),
         Command::Capture(_) => not_yet("capture", "tcpdump sees the frames of kernel interfaces"),
         Command::Drain(_) => not_yet("drain", "SIGTERM drains the engine and ends it"),
         Command::Reload(options) => reload::ask(&options),

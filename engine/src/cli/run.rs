@@ -19,7 +19,9 @@ use super::check::before_start;
 use super::reload::reload;
 use super::{DONE, FAILED, MISUSED, complain, load, say};
 use crate::config::{Plan, Topology};
-use crate::control::{ControlSocket, Errand, HttpServer, Outcome, Request, done, exit_table};
+use crate::control::{
+    ControlSocket, Errand, HttpServer, Outcome, Request, done, exit_table, flows_json,
+};
 use crate::engine::Engine;
 use crate::port::pcap::{PcapPort, PcapSetup};
 use crate::port::{Port, PortError};
@@ -182,6 +184,7 @@ fn watch<P: Port + 'static>(
 fn carry_out<P: Port + 'static>(engine: &mut Engine<P>, file: &Path, request: Request) -> Outcome {
     match request {
         Request::Reload => reload(engine, file).map(done),
+        Request::Flows(query) => engine.flows(&query).map(|found| flows_json(&found)),
         Request::Backend { service, address, drained } => {
             let outcome = engine.set_drained(&service, address, drained)?;
             info!("backend {outcome}");

@@ -10,10 +10,12 @@
 //! | `socket` | the control socket's place, and the way of commands to it |
 //! | `server`, `client` | its thread, which serves many and waits for none |
 //! | `request` | what may be asked there |
+//! | `flows` | which flows are wanted, and what is found |
 //! | `json`, `table` | answers, for programs and for people |
 //! | `http`, `metrics` | `/metrics`, `/healthz`, `/readyz` |
 
 mod client;
+mod flows;
 mod http;
 mod json;
 mod metrics;
@@ -27,12 +29,13 @@ use std::sync::Arc;
 
 use crate::stats::Snapshot;
 
+pub use flows::{Flow, FlowQuery, Flows, flows_json};
 pub use http::HttpServer;
 pub use json::{backends_json, stats_json};
 pub use metrics::prometheus_text;
 pub use request::{Errand, Outcome, PROTOCOL, Request, done};
 pub use socket::{Connection, ControlSocket, request};
-pub use table::{backends_table, exit_table, stats_table};
+pub use table::{backends_table, exit_table, flows_table, stats_table};
 
 /// What is asked of the engine.
 pub trait Source: Send + Sync {

@@ -6,6 +6,8 @@ use crossbeam::channel::Sender;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::FlowQuery;
+
 /// The version of the protocol. It grows when an answer's meaning changes; commands and fields may be added without.
 pub const PROTOCOL: u64 = 1;
 
@@ -14,6 +16,8 @@ pub const PROTOCOL: u64 = 1;
 pub enum Request {
     /// The configuration file is to be read again; a sentence says what came of it.
     Reload,
+    /// A sample of the flows is wanted.
+    Flows(FlowQuery),
     /// A backend is to be taken out, or back in; a sentence says what came of it.
     Backend {
         /// The name of its service.
@@ -66,6 +70,8 @@ enum Command {
     Stats {},
     #[serde(rename = "reload")]
     Reload {},
+    #[serde(rename = "flows")]
+    Flows(FlowQuery),
     #[serde(rename = "backend list")]
     BackendList { service: Option<String> },
     #[serde(rename = "backend drain")]
@@ -83,6 +89,7 @@ impl From<Command> for Asked {
             Command::Version {} => Self::Version,
             Command::Stats {} => Self::Stats,
             Command::Reload {} => Self::Errand(Request::Reload),
+            Command::Flows(query) => Self::Errand(Request::Flows(query)),
             Command::BackendList { service } => Self::Backends(service),
             Command::BackendDrain { service, address } => backend(service, address, true),
             Command::BackendEnable { service, address } => backend(service, address, false),

@@ -62,6 +62,31 @@ pub fn backends_table(answer: &Value) -> String {
     table.to_string()
 }
 
+/// What `usher flows` prints of the object that the engine answered with.
+#[must_use]
+pub fn flows_table(answer: &Value) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY);
+    table.set_header([
+        "CLIENT", "SERVICE", "AT", "STATE", "BACKEND", "FROM", "AGE", "IDLE", "WORKER",
+    ]);
+    for flow in objects(&answer["flows"]) {
+        let text = |key: &str| flow[key].as_str().unwrap_or("-").to_owned();
+        let time = |key: &str| format!("{:.1} s", flow[key].as_f64().unwrap_or_default());
+        let [client, service, local, state, backend, source] =
+            ["client", "service", "local", "state", "backend", "source"].map(text);
+        let [age, idle] = ["age_s", "idle_s"].map(time);
+        let worker = flow["worker"].to_string();
+        table.add_row([client, service, local, state, backend, source, age, idle, worker]);
+    }
+    let (count, looked) = (objects(&answer["flows"]).count(), &answer["looked_at"]);
+    let which = match answer["complete"] == true {
+        true => "all that there are",
+        false => "a sample",
+    };
+    format!("{table}\n{count} flow(s), {which}: {looked} record(s) looked at")
+}
+
 /// An object's name; of a backend its service's and its address.
 fn title(object: &Map<String, Value>) -> String {
     match object.get("address") {

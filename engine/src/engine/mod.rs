@@ -6,12 +6,14 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `flows` | samples of the flow tables |
 //! | `keys` | secrets: from a file or random, and what a reload may do to them |
 //! | `shared` | what readers of counts see |
 //! | `thread` | a worker's thread and the orders that it obeys |
 
 #![forbid(unsafe_code)]
 
+mod flows;
 mod keys;
 mod shared;
 mod thread;

@@ -2,9 +2,11 @@
 
 use std::path::Path;
 
+use usher_proto::tcp::State;
 use usher_proto::testing::{OUR_MAC, read_tcp, tcp};
 
 use super::*;
+use crate::control::FlowQuery;
 use crate::port::Frame;
 use crate::port::memory::{self, Options};
 use crate::stats::{Counter, ServiceCounter};
@@ -87,6 +89,49 @@ fn an_engine_reloads() {
         .map(|s| (s.name.as_str(), s.counter(ServiceCounter::Started)))
         .collect();
     assert_eq!(started, [("hello", 1), ("other", 1)]);
+}
+
+/// Flows are sampled from a running worker: by filter, by limit, all of them in the end.
+#[test]
+fn an_engine_shows_its_flows() {
+    let plan = Plan::parse(CONFIG, Path::new("test.toml")).expect("a good configuration");
+    let (port, wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
+    let engine = Engine::start(&plan, vec![port], &[None]).expect("memory ports start");
+    for client in 0..700 {
+        let from = format!("10.10.{}.{}:4000", 1 + client / 250, 1 + client % 250);
+        knock(&wire, &from, "10.10.0.10:80");
+    }
+    let all = FlowQuery { limit: Some(1000), ..FlowQuery::default() };
+    let flows = engine.flows(&all).expect("a good query");
+    assert_eq!((flows.flows.len(), flows.looked, flows.complete), (700, 700, true));
+    let mut clients: Vec<_> = flows.flows.iter().map(|flow| flow.client).collect();
+    clients.sort();
+    clients.dedup();
+    assert_eq!(clients.len(), 700, "none is shown twice");
+    let one = &flows.flows[0];
+    assert_eq!((one.worker, &*one.service, &*one.port), (0, "hello", "wan"));
+    assert_eq!((one.state, one.local), (State::SynRcvd, "10.10.0.10:80".parse().unwrap()));
+    assert_eq!((one.backend, one.source), (None, None));
+
+    let found = |query: FlowQuery| {
+        let found = engine.flows(&query).expect("a good query");
+        (found.flows.len(), found.complete)
+    };
+    assert_eq!(found(FlowQuery { limit: Some(7), ..FlowQuery::default() }), (7, false));
+    assert_eq!(found(FlowQuery { limit: Some(700), ..FlowQuery::default() }), (700, true));
+    let of = |client: &str| FlowQuery { client: Some(client.into()), ..all.clone() };
+    assert_eq!(found(of("10.10.1.0/24")), (250, true));
+    assert_eq!(found(of("10.10.3.7")), (1, true));
+    let state = |state: &str| FlowQuery { state: Some(state.into()), ..all.clone() };
+    assert_eq!(found(state("syn_rcvd")), (700, true));
+    assert_eq!(found(state("ESTABLISHED")), (0, true));
+    let service = |name: &str| FlowQuery { service: Some(name.into()), ..all.clone() };
+    assert_eq!(found(service("hello")), (700, true));
+    let error = engine.flows(&service("hullo")).unwrap_err();
+    assert_eq!(error, "there is no service \"hullo\": there are \"hello\"");
+    let backend = FlowQuery { backend: Some("10.20.0.2:80".parse().unwrap()), ..all };
+    let error = engine.flows(&backend).unwrap_err();
+    assert!(error.starts_with("no service has a backend 10.20.0.2:80"), "{error}");
 }
 
 const PROXY: &str = r#"

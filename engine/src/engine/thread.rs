@@ -6,7 +6,7 @@ use crossbeam::channel::{Receiver, Sender};
 
 use crate::clock::{Clock, SystemClock};
 use crate::port::{PortError, QueuePair};
-use crate::worker::{LastIssued, Outfit, Seeds, Worker};
+use crate::worker::{LastIssued, Outfit, Sample, Seeds, Worker};
 
 /// How often a worker's thread looks for orders and corrects its clock, in µs.
 const ORDERS_EVERY_US: u64 = 1000;
@@ -20,6 +20,8 @@ pub(super) enum Order {
     Adopt(Outfit, Sender<Outfit>),
     /// Take the backend in this slot out, or back in, and say when that is done.
     Backend { slot: u16, drained: bool, done: Sender<()> },
+    /// Fill this, as far as one visit does, and send it back.
+    Sample(Box<Sample>, Sender<Box<Sample>>),
     /// End now.
     Stop,
 }
@@ -94,6 +96,11 @@ fn poll<Q: QueuePair>(worker: &mut Worker<Q>, clock: &mut SystemClock, orders: &
                 worker.set_drained(slot, drained);
                 // The engine waits for it.
                 let _ = done.send(());
+            }
+            Ok(Order::Sample(mut sample, back)) => {
+                worker.sample(&mut sample, &now);
+                // The engine waits for it, and frees it.
+                let _ = back.send(sample);
             }
             Err(_) => {}
         }

@@ -88,6 +88,24 @@ impl Body {
             Self::Spliced(splice) => splice.state(),
         }
     }
+
+    /// When the flow was opened; while half-open: when its SYN came.
+    #[must_use]
+    pub const fn opened_at(&self) -> Tick {
+        match self {
+            Self::Own(tcb) => tcb.opened_at,
+            Self::Spliced(splice) => splice.opened_at(),
+        }
+    }
+
+    /// When a peer was last heard; in TIME_WAIT: when that began.
+    #[must_use]
+    pub const fn heard_at(&self) -> Tick {
+        match self {
+            Self::Own(tcb) => tcb.heard_at,
+            Self::Spliced(splice) => splice.heard_at(),
+        }
+    }
 }
 
 /// What only the decision about a segment needs.

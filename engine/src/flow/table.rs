@@ -351,6 +351,12 @@ impl Table {
         (from..end).filter(|&index| self.hot[index as usize].is_live()).map(Index)
     }
 
+    /// How many records have ever held a flow: [`Self::flows`] finds none behind them.
+    #[must_use]
+    pub const fn used(&self) -> u32 {
+        self.fresh
+    }
+
     /// How many flows there may be.
     #[must_use]
     pub fn capacity(&self) -> u32 {

@@ -23,6 +23,7 @@
 //! | `held` | what waits for a backend half |
 //! | `ways` | ports and next hops of the paths to backends |
 //! | `commit` | what a decision does to the table, and what timers do |
+//! | `sample` | copies of flows, for those who want to see some |
 //! | `housekeeping` | timers, announcements, drain, counts |
 
 #![forbid(unsafe_code)]
@@ -41,6 +42,7 @@ mod offers;
 mod passing;
 mod proxy;
 mod reach;
+mod sample;
 mod turn;
 mod view;
 mod ways;
@@ -61,6 +63,7 @@ use self::housekeeping::Chores;
 use self::limiter::Limiter;
 use self::offers::Offers;
 use self::proxy::Proxies;
+pub use self::sample::{FlowFilter, Sample, SampledFlow};
 use self::turn::{Limits, Turn};
 pub use self::view::{Exhausted, Keyring, Station, View};
 use self::ways::Ways;

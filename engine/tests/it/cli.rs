@@ -167,7 +167,7 @@ fn a_file_that_is_not_there_exits_2() {
 
 #[test]
 fn commands_of_later_versions_exit_2_with_a_sentence() {
-    for command in ["top", "flows", "capture", "drain"] {
+    for command in ["top", "capture", "drain"] {
         let output = usher(&[command]);
         assert_eq!(code(&output), 2);
         assert!(errors(&output).contains("not in this version"), "{}", errors(&output));
@@ -318,6 +318,41 @@ fn a_reload_without_an_engine_exits_1() {
     let output = usher(&["reload", "--socket", "/nowhere/control.sock"]);
     assert_eq!(code(&output), 1);
     assert!(errors(&output).contains("/nowhere/control.sock"), "{}", errors(&output));
+}
+
+/// `usher flows`: as a table and as an object, and what is wrong with a filter.
+#[test]
+fn flows_are_shown() {
+    let syn = |port: u16| {
+        let from = format!("10.10.0.1:{port}");
+        tcp().from(from.as_str()).to("10.10.0.10:80").syn(99).build()
+    };
+    let mut engine = Engine::run("flows", &[syn(4000), syn(4001), syn(4002)]);
+    engine.wait_for_frames(3);
+    let output = engine.ask(&["flows", "--service", "a", "--state", "syn-rcvd", "--json"]);
+    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&found["complete"], &found["looked_at"]), (&true.into(), &3.into()));
+    let clients: Vec<_> = found["flows"].as_array().expect("flows").iter().collect();
+    assert_eq!(clients.len(), 3);
+    assert!(clients.iter().any(|flow| flow["client"] == "10.10.0.1:4001"));
+    let table = engine.ask(&["flows", "--limit", "2"]);
+    let table = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert!(table.ends_with("2 flow(s), a sample: 2 record(s) looked at\n"), "{table}");
+    assert!(table.contains("SYN_RCVD") && table.contains("10.10.0.10:80"), "{table}");
+    let none = engine.ask(&["flows", "--client", "10.10.1.0/24"]);
+    assert!(String::from_utf8_lossy(&none.stdout).contains("0 flow(s), all that there are"));
+    for (wrong, exit, says) in [
+        (["--service", "b"], 1, "there is no service \"b\": there are \"a\""),
+        (["--backend", "10.20.0.2:80"], 1, "no service has a backend 10.20.0.2:80"),
+        (["--state", "open"], 2, "there is no state \"open\""),
+        (["--client", "web"], 2, "\"web\" is no network and no address"),
+        (["--limit", "0"], 2, "a limit of 0 is not between 1 and 10000"),
+    ] {
+        let output = engine.ask(&[&["flows"], &wrong[..]].concat());
+        assert_eq!(code(&output), exit, "{wrong:?}");
+        assert!(errors(&output).contains(says), "{}", errors(&output));
+    }
+    assert_eq!(engine.stop(), 0, "{}", engine.log());
 }
 
 /// `usher backend`: what is there, an order and its undoing, and what is wrong with an order.

@@ -153,6 +153,18 @@ impl Splice {
         self.tries
     }
 
+    /// When either end was last heard; while opening: when the try began; in TIME_WAIT: when that began.
+    #[must_use]
+    pub const fn heard_at(&self) -> Tick {
+        self.heard_at
+    }
+
+    /// When the client was let in.
+    #[must_use]
+    pub const fn opened_at(&self) -> Tick {
+        self.opened_at
+    }
+
     /// The state as a server on the client's half would have it.
     #[must_use]
     pub fn state(&self) -> State {

@@ -12,7 +12,7 @@ use crate::port::Frame;
 use crate::port::memory::{self, MemoryQueue, Options, Wire};
 use crate::stats::{BackendCounter, Counter};
 use crate::testing::{self, Setup};
-use crate::worker::{State, Worker};
+use crate::worker::{FlowFilter, Sample, State, Worker};
 
 const VIP: &str = "10.10.0.10:80";
 const LAN_MAC: Mac = Mac([2, 0, 0, 0, 0, 0x20]);
@@ -216,6 +216,32 @@ fn a_client_and_a_backend_are_joined() {
     bench.wait_ms(61_000);
     assert_eq!(bench.worker.records(), 0);
     bench.assert_balanced();
+}
+
+/// What is shown of a proxied flow: both halves, how old it is, how long it was silent.
+#[test]
+fn a_sample_shows_both_halves() {
+    let mut bench = Bench::new("");
+    let (_, syn) = bench.shake(b"GET /");
+    bench.backend_sends(&syn_ack(&syn, 7000));
+    bench.wait_ms(1500);
+    let now = bench.clock.now();
+    let sample = |filter: FlowFilter| {
+        let mut sample = Sample::new(filter, 10, 77);
+        bench.worker.sample(&mut sample, &now);
+        assert!(sample.is_complete() && sample.looked() == 1);
+        sample.flows().to_vec()
+    };
+    let [flow] = sample(FlowFilter::default())[..] else { panic!("one flow") };
+    assert_eq!((flow.state, flow.service, flow.backend), (State::Established, 0, Some(0)));
+    assert_eq!((flow.tuple.remote_port, flow.tuple.local_port), (40_000, 80));
+    let backend = flow.backend_tuple.expect("a backend's half");
+    assert_eq!((backend.remote_port, backend.local_port), (80, syn.from.port()));
+    assert!((1500..1600).contains(&flow.idle_ms) && flow.age_ms >= flow.idle_ms, "{flow:?}");
+    let at = |slot: u16| FlowFilter { backends: Some([slot].into()), ..FlowFilter::default() };
+    assert_eq!((sample(at(0)).len(), sample(at(1)).len()), (1, 0));
+    let of = |service| FlowFilter { service: Some(service), ..FlowFilter::default() };
+    assert_eq!((sample(of(0)).len(), sample(of(1)).len()), (1, 0));
 }
 
 /// IEEE 802.3 §4.2.3.3: a short segment is padded anew, and nothing crosses from one network to the other in
