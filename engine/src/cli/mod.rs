@@ -4,9 +4,11 @@
 mod backend;
 mod check;
 mod flows;
+mod privileges;
 mod reload;
 mod run;
 mod stats;
+mod supervisor;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};

@@ -2,21 +2,27 @@
 //!
 //! Nothing is said on standard output but `usher ready`, once every port is polled, and the table at the
 //! end; the log goes to standard error. The first SIGINT or SIGTERM drains, the second ends at once,
-//! SIGHUP reads the configuration again.
+//! SIGHUP reads the configuration again. A panic, wherever it is, ends the process: half an engine would
+//! answer half the clients.
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::error::Error;
 use std::io::IsTerminal;
+use std::panic::PanicHookInfo;
 use std::path::Path;
 use std::time::Duration;
 
 use crossbeam::channel::{Receiver, bounded};
+use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
 use super::check::before_start;
+use super::privileges;
 use super::reload::reload;
+use super::supervisor::Supervisor;
 use super::{DONE, FAILED, MISUSED, complain, load, say};
 use crate::config::{Plan, Topology};
 use crate::control::{
@@ -37,6 +43,10 @@ const ERRANDS: usize = 16;
 pub(super) fn run(file: &Path) -> u8 {
     let Ok(plan) = load(file) else { return MISUSED };
     log();
+    std::panic::set_hook(Box::new(|panic| end_on_panic(panic)));
+    if let Err(cause) = privileges::gain_none() {
+        warn!("what this process executes may gain rights: {cause}");
+    }
     // from here on a signal waits until the engine can obey it
     let signals = Signals::new([SIGINT, SIGTERM, SIGHUP]);
     let outcome = signals.map_err(Into::into).and_then(|mut signals| {
@@ -47,16 +57,37 @@ pub(super) fn run(file: &Path) -> u8 {
         let pinned: Vec<_> = cores.iter().copied().map(Some).collect();
         let signal = || signals.pending().next();
         match plan.pcap_setups() {
-            Some(captures) => serve(&plan, file, play(&captures)?, &pinned, signal),
-            None => serve(&plan, file, open(&plan, &cores)?, &pinned, signal),
+            Some(captures) => serve(&plan, file, play(&captures)?, &pinned, signal, settle),
+            None => serve(&plan, file, open(&plan, &cores)?, &pinned, signal, settle),
         }
     });
     outcome.unwrap_or_else(|cause| {
-        let root = rustix::process::geteuid().is_root();
-        let remedy = if root { "" } else { "; it may be for want of privileges: run as root" };
-        complain(&format!("{cause}{remedy}"));
+        complain(&cause.to_string());
         FAILED
     })
+}
+
+/// Says what has happened, and ends the process without unwinding: in builds that unwind, too, nothing of the engine
+/// is left, and its sockets are replaced by the next one's.
+fn end_on_panic(panic: &PanicHookInfo<'_>) -> ! {
+    let thread = std::thread::current();
+    let thread = thread.name().unwrap_or("without a name");
+    complain(&format!("thread {thread}: {panic}"));
+    let trace = Backtrace::capture();
+    if trace.status() == BacktraceStatus::Captured {
+        complain(&trace.to_string());
+    }
+    complain("this is a defect of usher: please report it with the lines above; it ends at once");
+    signal_hook::low_level::exit(FAILED.into())
+}
+
+/// Once clients are served: gives up the rights that the start needed.
+fn settle(kept: CapabilitySet) {
+    match privileges::keep_only(kept) {
+        Ok(stubborn) if stubborn.is_empty() => info!("capabilities kept: {kept:?}"),
+        Ok(stubborn) => warn!("these threads keep their capabilities: {stubborn:?}"),
+        Err(cause) => warn!("capabilities are kept: {cause}"),
+    }
 }
 
 /// The log, on standard error; `USHER_LOG` says how much of it (`info`, `debug`, `usher=trace`).
@@ -101,7 +132,10 @@ fn serve<P: Port + 'static>(
     ports: Vec<P>,
     cores: &[Option<usize>],
     mut signal: impl FnMut() -> Option<i32>,
+    settle: impl FnOnce(CapabilitySet),
 ) -> Result<u8, Box<dyn Error + Send + Sync>> {
+    let mut kept: CapabilitySet =
+        ports.iter().map(|port| privileges::kept(port.driver())).collect();
     let mut engine = Engine::start(plan, ports, cores)?;
     let socket = &plan.engine.control_socket;
     let (errands, asked) = bounded(ERRANDS);
@@ -114,8 +148,16 @@ fn serve<P: Port + 'static>(
     });
     let metrics = metrics.transpose()?;
     announce(&engine.source().snapshot(), metrics.as_ref());
+    // it may have to take its port later
+    kept.set(
+        CapabilitySet::NET_BIND_SERVICE,
+        metrics.as_ref().is_some_and(|server| !server.has_address()),
+    );
+    settle(kept);
+    let mut supervisor = Supervisor::of_environment();
+    supervisor.ready(serving(plan));
     say("usher ready");
-    let code = watch(&mut engine, file, &asked, &mut signal);
+    let code = watch(&mut engine, file, &asked, &mut signal, &mut supervisor);
     // in this order: who waits for an errand that nobody carries out any more ends first
     drop((asked, control, metrics));
     say(&exit_table(&engine.stats()));
@@ -148,11 +190,13 @@ fn watch<P: Port + 'static>(
     file: &Path,
     asked: &Receiver<Errand>,
     signal: &mut impl FnMut() -> Option<i32>,
+    supervisor: &mut Supervisor,
 ) -> u8 {
     let mut draining = false;
     while !engine.is_finished() {
+        supervisor.watch(|| engine.turns());
         match signal() {
-            Some(SIGHUP) => match reload(engine, file) {
+            Some(SIGHUP) => match reload_and_tell(engine, file, supervisor) {
                 Ok(done) => info!("reload: {done}"),
                 Err(error) => error!("reload: {error}"),
             },
@@ -163,13 +207,15 @@ fn watch<P: Port + 'static>(
             Some(_) => {
                 draining = true;
                 let limit = engine.plan().engine.drain_timeout;
-                info!("draining, for at most {}", humantime::format_duration(limit));
+                let status = format!("draining, for at most {}", humantime::format_duration(limit));
+                info!("{status}");
+                supervisor.stopping(limit, status);
                 engine.drain(limit);
             }
             None => {
                 if let Ok(Errand { request, answer }) = asked.recv_timeout(WATCH) {
                     // one that went away hears nothing
-                    let _ = answer.send(carry_out(engine, file, request));
+                    let _ = answer.send(carry_out(engine, file, request, supervisor));
                 }
             }
         }
@@ -181,10 +227,15 @@ fn watch<P: Port + 'static>(
 }
 
 /// Does what a client of the control socket asked for.
-fn carry_out<P: Port + 'static>(engine: &mut Engine<P>, file: &Path, request: Request) -> Outcome {
+fn carry_out<P: Port + 'static>(
+    engine: &mut Engine<P>,
+    file: &Path,
+    request: Request,
+    supervisor: &mut Supervisor,
+) -> Outcome {
     match request {
-        Request::Reload => reload(engine, file).map(done),
         Request::Flows(query) => engine.flows(&query).map(|found| flows_json(&found)),
+        Request::Reload => reload_and_tell(engine, file, supervisor).map(done),
         Request::Backend { service, address, drained } => {
             let outcome = engine.set_drained(&service, address, drained)?;
             info!("backend {outcome}");
@@ -193,12 +244,34 @@ fn carry_out<P: Port + 'static>(engine: &mut Engine<P>, file: &Path, request: Re
     }
 }
 
+fn reload_and_tell<P: Port + 'static>(
+    engine: &mut Engine<P>,
+    file: &Path,
+    supervisor: &mut Supervisor,
+) -> Result<String, String> {
+    supervisor.reloading();
+    let outcome = reload(engine, file);
+    let serving = serving(engine.plan());
+    match &outcome {
+        Ok(_) => supervisor.ready(serving),
+        Err(_) => supervisor.ready(format!("{serving}; the last reload was refused")),
+    }
+    outcome
+}
+
+/// What a supervisor shows beside the engine's name.
+fn serving(plan: &Plan) -> String {
+    let (ports, services) = (plan.ports.len(), plan.services.len());
+    format!("serving: {ports} port(s), {services} service(s)")
+}
+
 #[cfg(test)]
 mod tests {
     use usher_proto::testing::{OUR_MAC, tcp};
 
     use super::*;
     use crate::port::memory::{self, Options};
+    use crate::port::{Burst, PortStats, QueuePair};
 
     /// A plan whose control socket is in a directory of the test's own.
     fn plan(name: &str) -> Plan {
@@ -212,12 +285,16 @@ mod tests {
         Plan::parse(&text, Path::new("usher.toml")).unwrap_or_else(|e| panic!("{e}"))
     }
 
+    /// Other tests run in this process.
+    fn keep(_: CapabilitySet) {}
+
     #[test]
     fn a_signal_drains_and_exits_0() {
         let plan = plan("drains");
         let (port, _wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
         let mut signals = vec![SIGTERM, SIGHUP].into_iter().rev();
-        let code = serve(&plan, Path::new("nowhere.toml"), vec![port], &[None], || signals.next());
+        let code =
+            serve(&plan, Path::new("nowhere.toml"), vec![port], &[None], || signals.next(), keep);
         assert_eq!(code.unwrap(), DONE);
         assert!(!plan.engine.control_socket.exists());
     }
@@ -237,7 +314,7 @@ mod tests {
             asked += 1;
             (asked == 1 || asked == 4).then_some(SIGINT)
         };
-        let code = serve(&plan, Path::new("nowhere.toml"), vec![port], &[None], signal);
+        let code = serve(&plan, Path::new("nowhere.toml"), vec![port], &[None], signal, keep);
         assert_eq!(code.unwrap(), FAILED);
     }
 
@@ -251,14 +328,81 @@ mod tests {
         let mut plan = plan("occupied");
         std::fs::write(&plan.engine.control_socket, "in the way").unwrap();
         let (port, _wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
-        let error = serve(&plan, Path::new("x"), vec![port], &[None], || None).unwrap_err();
+        let error = serve(&plan, Path::new("x"), vec![port], &[None], || None, keep).unwrap_err();
         assert!(error.to_string().contains("no socket is in its place"), "{error}");
         std::fs::remove_file(&plan.engine.control_socket).unwrap();
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         plan.metrics = Some(address);
         let (port, _wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
-        let error = serve(&plan, Path::new("x"), vec![port], &[None], || None).unwrap_err();
+        let error = serve(&plan, Path::new("x"), vec![port], &[None], || None, keep).unwrap_err();
         assert!(error.to_string().starts_with(&format!("metrics.listen {address}:")), "{error}");
+    }
+
+    /// A port whose worker panics at its first look for frames.
+    struct Faulty(memory::MemoryPort);
+
+    struct FaultyQueue(memory::MemoryQueue);
+
+    impl Port for Faulty {
+        type Queue = FaultyQueue;
+
+        fn name(&self) -> &str {
+            self.0.name()
+        }
+        fn mac(&self) -> usher_proto::wire::Mac {
+            self.0.mac()
+        }
+        fn mtu(&self) -> u16 {
+            self.0.mtu()
+        }
+        fn start(&mut self) -> Result<Vec<FaultyQueue>, PortError> {
+            Ok(self.0.start()?.into_iter().map(FaultyQueue).collect())
+        }
+        fn is_link_up(&self) -> bool {
+            true
+        }
+        fn stats(&self) -> PortStats {
+            self.0.stats()
+        }
+    }
+
+    impl QueuePair for FaultyQueue {
+        type Frame = <memory::MemoryQueue as QueuePair>::Frame;
+
+        fn rx(&mut self, _: &mut Burst<Self::Frame>) {
+            panic!("a fault for this test");
+        }
+        fn tx(&mut self, frames: &mut Burst<Self::Frame>) {
+            self.0.tx(frames);
+        }
+        fn alloc(&mut self) -> Option<Self::Frame> {
+            self.0.alloc()
+        }
+    }
+
+    const IN_CHILD: &str = "USHER_TEST_OF_A_PANIC";
+
+    /// The test runs itself again as the process that ends. Tests unwind; where a panic aborts, hooks run before.
+    #[test]
+    fn a_panic_in_a_worker_ends_the_process_with_1_and_words() {
+        if std::env::var_os(IN_CHILD).is_some() {
+            std::panic::set_hook(Box::new(|panic| end_on_panic(panic)));
+            let (port, _wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
+            let _ =
+                serve(&plan("panics"), Path::new("x"), vec![Faulty(port)], &[None], || None, keep);
+            return;
+        }
+        let name = "cli::run::tests::a_panic_in_a_worker_ends_the_process_with_1_and_words";
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([name, "--exact", "--nocapture"])
+            .env(IN_CHILD, "")
+            .output()
+            .unwrap();
+        let words = String::from_utf8_lossy(&child.stderr);
+        assert_eq!(child.status.code(), Some(1), "{words}");
+        assert!(words.contains("usher: thread usher-0: panicked at "), "{words}");
+        assert!(words.contains("a fault for this test"), "{words}");
+        assert!(words.contains("this is a defect of usher: please report it"), "{words}");
     }
 }

@@ -233,6 +233,13 @@ where
         self.threads.iter().all(JoinHandle::is_finished)
     }
 
+    /// How many rounds each worker has made that has not ended, published about once a millisecond.
+    #[must_use]
+    pub fn turns(&self) -> Vec<u64> {
+        let turns = self.shared.turns().into_iter().zip(&self.threads);
+        turns.filter(|(_, thread)| !thread.is_finished()).map(|(turns, _)| turns).collect()
+    }
+
     /// The counts of now.
     #[must_use]
     pub fn stats(&self) -> Snapshot {

@@ -10,8 +10,8 @@ use crate::clock::{Clock, SystemClock};
 use crate::control::Source;
 use crate::port::Port;
 use crate::stats::{
-    BackendSnapshot, Board, PortSnapshot, ServiceSnapshot, Snapshot, WorkerBackend, WorkerSnapshot,
-    forsaken,
+    BackendSnapshot, Board, Counter, PortSnapshot, ServiceSnapshot, Snapshot, WorkerBackend,
+    WorkerSnapshot, forsaken,
 };
 use crate::worker::View;
 
@@ -56,6 +56,11 @@ impl<P> Shared<P> {
     /// Whether a flow of any worker has this edition of a service.
     pub(super) fn holds(&self, edition: u16) -> bool {
         self.counted().boards.iter().any(|(_, board)| board.held(edition) > 0)
+    }
+
+    /// How many rounds each worker has made.
+    pub(super) fn turns(&self) -> Vec<u64> {
+        self.counted().boards.iter().map(|(_, board)| board.counter(Counter::Turns)).collect()
     }
 
     /// The workers go by `view` now and publish on these boards, one each.

@@ -109,6 +109,11 @@ pub trait Port: Send {
     /// The name it has in the configuration.
     fn name(&self) -> &str;
 
+    /// The driver of its device in DPDK's spelling; empty where there is none.
+    fn driver(&self) -> &str {
+        ""
+    }
+
     /// Its MAC.
     fn mac(&self) -> Mac;
 

@@ -218,6 +218,13 @@ impl Board {
         }
     }
 
+    /// A counter as it was published last.
+    #[must_use]
+    pub fn counter(&self, counter: Counter) -> u64 {
+        // Relaxed: see `publish`.
+        self.row[counter as usize].load(Ordering::Relaxed)
+    }
+
     /// How many flows of this edition are in the table.
     #[must_use]
     pub fn held(&self, edition: u16) -> u64 {

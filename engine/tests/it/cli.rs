@@ -1,6 +1,7 @@
 //! The binary as its users meet it: what it says, and its exit codes (DESIGN section 6).
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
@@ -59,13 +60,23 @@ impl Engine {
 
     /// The same with another configuration.
     fn run_with(name: &str, text: &str, said: &[Vec<u8>]) -> Self {
-        let scratch = Scratch::new(name);
+        Self::run_in(Scratch::new(name), text, said, &[])
+    }
+
+    /// The same in a directory that there is, with more in its environment.
+    fn run_in(
+        scratch: Scratch,
+        text: &str,
+        said: &[Vec<u8>],
+        environment: &[(&str, &str)],
+    ) -> Self {
         scratch.capture("in.pcap", said);
         let config = scratch.0.join("usher.toml");
         std::fs::write(&config, text).expect("a writable directory");
         let mut child = Command::new(env!("CARGO_BIN_EXE_usher"))
             .args(["run", "-c"])
             .arg(&config)
+            .envs(environment.iter().copied())
             .stdout(Stdio::piped())
             .stderr(std::fs::File::create(scratch.0.join("log")).expect("a writable directory"))
             .spawn()
@@ -271,6 +282,31 @@ fn a_device_that_is_not_there_exits_1_with_a_sentence() {
     }
 }
 
+/// A user without rights is told which, by `check` as a warning: who checks may not be who runs.
+#[cfg(feature = "dpdk")]
+#[test]
+fn no_permission_exits_1_with_a_sentence() {
+    let text = RIGHT.replace("net_null0", "net_af_packet0,iface=lo")
+        + "[flow_table]\ncapacity = 1024\n[dpdk]\nmemory = \"none\"\nmbufs_per_port = 1024\n";
+    let file = File::new("no-permission", &text);
+    // root without capabilities still reads the files of this checkout, which another user may not
+    let rightless = |command: &str| {
+        let (usher, path) = (env!("CARGO_BIN_EXE_usher"), file.path());
+        let mut setpriv = Command::new("setpriv");
+        if rustix::process::geteuid().is_root() {
+            setpriv.args(["--bounding-set=-all", "--inh-caps=-all"]);
+        }
+        setpriv.args(["--no-new-privs", usher, command, "-c", path]).output().expect("util-linux")
+    };
+    let sentence = "port wan: no permission: `net_af_packet0` needs CAP_NET_ADMIN and CAP_NET_RAW, which this \
+                    process does not have; run it as root, or grant that (AmbientCapabilities= of systemd, setpriv, setcap)\n";
+    let (check, run) = (rightless("check"), rightless("run"));
+    let found = String::from_utf8_lossy(&check.stdout).into_owned();
+    assert!(found.contains(&format!("warn {sentence}")), "{found}");
+    assert!(errors(&run).ends_with(&format!("usher: {sentence}")), "{}", errors(&run));
+    assert_eq!(code(&run), 1);
+}
+
 /// `usher reload` and SIGHUP: the running engine goes on with its file, or says why it does not.
 #[test]
 fn a_running_engine_reloads_its_file() {
@@ -386,4 +422,63 @@ fn backends_are_listed_drained_and_enabled() {
     assert!(errors(&wrong).contains("no proxy service \"wbe\" runs"), "{}", errors(&wrong));
     assert_eq!(code(&engine.ask(&["backend", "drain", "web", "10.10.1.3"])), 2);
     assert_eq!(engine.stop(), 0, "{}", engine.log());
+}
+
+/// What systemd is told (`sd_notify(3)`): ready, alive, reloading and ready again, at last stopping.
+#[test]
+fn a_supervisor_is_told() {
+    let scratch = Scratch::new("supervisor");
+    let path = scratch.0.join("notify");
+    let socket = UnixDatagram::bind(&path).expect("a writable directory");
+    let environment =
+        [("NOTIFY_SOCKET", path.to_str().expect("UTF-8")), ("WATCHDOG_USEC", "20000")];
+    let mut engine = Engine::run_in(scratch, CAPTURES, &[], &environment);
+    // waits for the next message with this line, and skips what feeds the watchdog meanwhile
+    let told = |line: &str| loop {
+        let mut buffer = [0; 512];
+        let len = socket.recv(&mut buffer).expect("a message");
+        let message = String::from_utf8_lossy(&buffer[..len]).into_owned();
+        if message.lines().any(|one| one == line) {
+            return message;
+        }
+        // a busy machine may keep a worker from its core for longer than the watchdog waits
+        let of_watchdog = ["WATCHDOG=1\n", "STATUS=worker 0 does not turn\n"];
+        assert!(of_watchdog.iter().any(|start| message.starts_with(start)), "{message} for {line}");
+    };
+    assert_eq!(told("READY=1"), "READY=1\nSTATUS=serving: 1 port(s), 1 service(s)\n");
+    told("WATCHDOG=1");
+    std::fs::write(engine.config(), "nonsense").expect("a writable directory");
+    engine.signal(Signal::HUP);
+    assert!(told("RELOADING=1").contains("\nMONOTONIC_USEC="));
+    assert!(told("READY=1").ends_with("; the last reload was refused\n"));
+    std::fs::write(engine.config(), CAPTURES).expect("a writable directory");
+    assert_eq!(code(&engine.ask(&["reload"])), 0);
+    told("RELOADING=1");
+    assert_eq!(told("READY=1"), "READY=1\nSTATUS=serving: 1 port(s), 1 service(s)\n");
+    told("WATCHDOG=1");
+    assert_eq!(engine.stop(), 0, "{}", engine.log());
+    // the drain's 100 ms and what an engine may take to end
+    assert!(told("STOPPING=1").contains("\nEXTEND_TIMEOUT_USEC=5100000\nSTATUS=draining"));
+}
+
+/// A port of captures needs no right at all, and whoever starts as root has none when clients are served.
+#[test]
+fn rights_are_given_up_by_every_thread() {
+    let engine = Engine::run("rights", &[]);
+    let tasks = std::fs::read_dir(format!("/proc/{}/task", engine.child.id())).expect("it runs");
+    let mut threads = 0;
+    for task in tasks {
+        let status = task.expect("an entry").path().join("status");
+        let status = std::fs::read_to_string(status).expect("it lives");
+        let field = |name: &str| {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            line.map(str::trim).expect("Linux has it").to_owned()
+        };
+        for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+            assert_eq!(field(set), "0000000000000000", "{set} of {}", field("Name:"));
+        }
+        assert_eq!(field("NoNewPrivs:"), "1");
+        threads += 1;
+    }
+    assert!(threads > 1, "a worker has its own");
 }

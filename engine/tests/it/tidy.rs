@@ -149,6 +149,7 @@ fn only_the_wrapper_names_raw_dpdk() {
 /// memory that threads share by turns.
 const UNSAFE: &[&str] = &[
     "engine/src/cli/check/ethtool.rs",
+    "engine/src/cli/privileges.rs",
     "engine/src/clock.rs",
     "engine/src/flow/memory.rs",
     "engine/src/handoff/lease.rs",

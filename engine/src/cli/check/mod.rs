@@ -7,6 +7,7 @@ mod ethtool;
 mod kernel;
 mod memory;
 mod peer;
+mod rights;
 
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
@@ -98,8 +99,8 @@ pub(super) fn check(file: &Path) -> u8 {
 }
 
 /// What `usher run` looks at first, before it touches a device. Another engine, too little memory (of
-/// which it would die half-way) and a device that is not there are errors; what the kernel does on our
-/// links is logged.
+/// which it would die half-way), a device that is not there and rights that are lacking are errors; what the
+/// kernel does on our links is logged.
 pub(super) fn before_start(plan: &Plan, machine: &Topology, cores: &[usize]) -> Result<(), String> {
     let host = Host::this();
     for finding in kernel::check(plan, &host).iter().filter(|finding| finding.grade != Grade::Ok) {
@@ -116,10 +117,12 @@ pub(super) fn before_start(plan: &Plan, machine: &Topology, cores: &[usize]) -> 
     for port in &plan.ports {
         findings.extend(device::check(port, &host, machine, cores));
     }
-    match findings.into_iter().find(|finding| finding.grade == Grade::Fail) {
-        Some(finding) => Err(finding.what),
-        None => Ok(()),
+    if let Some(finding) = findings.into_iter().find(|finding| finding.grade == Grade::Fail) {
+        return Err(finding.what);
     }
+    let has = rights::present();
+    let lacking = plan.ports.iter().find_map(|port| rights::lacking(port, &host, has));
+    lacking.map_or(Ok(()), Err)
 }
 
 fn findings(plan: &Plan, file: &Path, host: &Host, machine: &Topology) -> Vec<Finding> {
@@ -127,7 +130,6 @@ fn findings(plan: &Plan, file: &Path, host: &Host, machine: &Topology) -> Vec<Fi
     let name = file.display();
     let mut all = vec![ok(format!("configuration {name}: {ports} port(s), {services} service(s)"))];
     all.extend(plan.notices.iter().map(warn));
-    all.extend(privileges());
     let cores = plan.engine.cores.resolve(machine);
     all.extend(cores::check(&cores, machine));
     let workers = cores.as_ref().map_or(1, Vec::len);
@@ -139,19 +141,14 @@ fn findings(plan: &Plan, file: &Path, host: &Host, machine: &Topology) -> Vec<Fi
     for port in &plan.ports {
         all.extend(device::check(port, host, machine, cores.as_deref().unwrap_or_default()));
         all.extend(peer::check(port, host));
+        // who checks may not be who runs
+        all.extend(rights::lacking(port, host, rights::present()).map(warn));
     }
     all.extend(backends::check(plan));
     all.extend(kernel::check(plan, host));
     all.extend(plan.handshake.secret.as_ref().map(|secret| secret_file(&secret.file)));
     all.push(control_socket(&plan.engine.control_socket));
     all
-}
-
-fn privileges() -> Option<Finding> {
-    let root = rustix::process::geteuid().is_root();
-    (!root).then(|| {
-        warn("not root: opening devices needs CAP_NET_ADMIN and CAP_NET_RAW, or access to vfio")
-    })
 }
 
 /// What is said of a port with fewer queues than workers. Every flow has one queue and so one worker, and nothing is

@@ -182,12 +182,6 @@ impl DpdkPort {
         self.queues
     }
 
-    /// The device's driver.
-    #[must_use]
-    pub fn driver(&self) -> &str {
-        &self.raw.info().driver
-    }
-
     /// How frames for our groups get through; `None` before the start and without groups.
     #[must_use]
     pub fn reception(&self) -> Option<Reception> {
@@ -225,6 +219,10 @@ impl Port for DpdkPort {
 
     fn name(&self) -> &str {
         &self.name
+    }
+
+    fn driver(&self) -> &str {
+        &self.raw.info().driver
     }
 
     fn mac(&self) -> Mac {
