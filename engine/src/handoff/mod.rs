@@ -9,8 +9,14 @@
 //! | `ring` | one producer, one consumer, moved in bulk |
 //! | `lease` | buffers that are lent to other threads |
 //! | `home` | the way home of what was lent |
+//! | `event` | what a worker tells a consumer |
+//! | `command` | what a consumer tells a worker |
+//! | `consumer` | the two ends of a ring service |
 //! | `sync` | the few atomic types under it, which `engine/tests/loom.rs` replaces by loom's |
 
+mod command;
+mod consumer;
+mod event;
 mod home;
 mod lease;
 mod ring;
@@ -19,6 +25,9 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+pub use command::{Command, CommandKind, Payload};
+pub use consumer::{ConsumerEnd, Full, WorkerEnd, ends};
+pub use event::{Established, Event, Negotiated, Objection};
 pub use lease::{Lease, Lender};
 #[cfg(any(test, feature = "testing"))]
 pub use ring::channel_from;

@@ -3,5 +3,6 @@
 
 #![forbid(unsafe_code)]
 
+mod consumer;
 mod lease;
 mod ring;
