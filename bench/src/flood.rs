@@ -3,20 +3,20 @@
 //! It never answers a SYN-ACK, never runs without a bound in count, rate and time, and leaves only through an interface
 //! of a namespace of ours. `scripts/demo` and `scripts/real-clients` run it beside an honest client.
 
-use std::fmt;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::str::FromStr;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use clap::Args;
 use clap::builder::RangedU64ValueParser;
 use etherparse::{PacketBuilder, TcpOptionElement};
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 use usher::clock::{Clock, SystemClock};
 
 use crate::Failure;
+use crate::mac::MacArg;
 use crate::packet_socket::PacketSocket;
+use crate::prefix::Prefix;
 use crate::report::{Report, Unit};
 use crate::time::pause;
 
@@ -31,7 +31,7 @@ pub struct Flood {
     pub interface: String,
     /// MAC address of the engine
     #[arg(long)]
-    pub mac: Mac,
+    pub mac: MacArg,
     /// Address under attack
     #[arg(long)]
     pub to: IpAddr,
@@ -53,85 +53,6 @@ pub struct Flood {
     /// Same seed, same sources
     #[arg(long, default_value_t = 1)]
     pub seed: u64,
-}
-
-/// A link-layer address.
-#[derive(Clone, Copy, Debug)]
-pub struct Mac([u8; 6]);
-
-impl FromStr for Mac {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let octets: Result<Vec<u8>, _> =
-            text.split(':').map(|octet| u8::from_str_radix(octet, 16)).collect();
-        let octets = octets.map_err(|_| "expected six octets in hexadecimal")?;
-        octets.try_into().map(Self).map_err(|_| "expected six octets")
-    }
-}
-
-impl fmt::Display for Mac {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let [a, b, c, d, e, g] = self.0;
-        write!(f, "{a:02x}:{b:02x}:{c:02x}:{d:02x}:{e:02x}:{g:02x}")
-    }
-}
-
-impl Serialize for Mac {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-/// An address and the number of its leading bits that stay.
-#[derive(Clone, Copy, Debug)]
-pub struct Prefix {
-    base: IpAddr,
-    length: u32,
-}
-
-impl FromStr for Prefix {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (base, length) = text.split_once('/').ok_or("expected ADDRESS/LENGTH")?;
-        let base: IpAddr = base.parse().map_err(|_| "not an address")?;
-        let length = length.parse().map_err(|_| "not a length")?;
-        let bits = if base.is_ipv4() { 32 } else { 128 };
-        if length > bits {
-            Err("the length exceeds the address")
-        } else {
-            Ok(Self { base, length })
-        }
-    }
-}
-
-impl fmt::Display for Prefix {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.base, self.length)
-    }
-}
-
-impl Serialize for Prefix {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl Prefix {
-    /// The address of this prefix whose remaining bits are those of `random`.
-    fn host(self, random: u64) -> IpAddr {
-        match self.base {
-            IpAddr::V4(base) => {
-                let free = u32::MAX.checked_shr(self.length).unwrap_or(0);
-                IpAddr::V4(Ipv4Addr::from_bits(base.to_bits() & !free | random as u32 & free))
-            }
-            IpAddr::V6(base) => {
-                let free = u128::MAX.checked_shr(self.length).unwrap_or(0);
-                IpAddr::V6(Ipv6Addr::from_bits(base.to_bits() & !free | u128::from(random) & free))
-            }
-        }
-    }
 }
 
 /// What was sent.
@@ -159,7 +80,7 @@ pub fn run(flood: &Flood) -> Result<Report, Failure> {
 }
 
 fn send(flood: &Flood) -> io::Result<Sent> {
-    if flood.to.is_ipv4() != flood.from.base.is_ipv4() {
+    if flood.to.is_ipv4() != flood.from.is_v4() {
         return Err(io::Error::other("--to and --from must be of one address family"));
     }
     let socket = PacketSocket::open(&flood.netns, &flood.interface)?;
@@ -253,21 +174,6 @@ mod tests {
             seconds: 1,
             seed: 7,
         }
-    }
-
-    #[test]
-    fn sources_stay_in_their_prefix() {
-        let prefix: Prefix = "10.10.128.0/17".parse().expect("a prefix");
-        assert_eq!(prefix.host(0).to_string(), "10.10.128.0");
-        assert_eq!(prefix.host(u64::MAX).to_string(), "10.10.255.255");
-        let prefix: Prefix = "fd00:10:0:1::/64".parse().expect("a prefix");
-        assert_eq!(prefix.host(0xbeef).to_string(), "fd00:10:0:1::beef");
-    }
-
-    #[test]
-    fn a_whole_length_leaves_one_source() {
-        let prefix: Prefix = "10.0.0.1/32".parse().expect("a prefix");
-        assert_eq!(prefix.host(u64::MAX).to_string(), "10.0.0.1");
     }
 
     #[test]

@@ -7,8 +7,11 @@
 //! | [`report`] | what a subcommand found: a table, a JSON object, a page with plots |
 //! | [`rounds`], [`load`] | repeated measurements, and what others did to the machine meanwhile |
 //! | [`latency`] | histograms |
+//! | [`fresh`] | rounds of which each starts a server and a client of its own |
 //! | [`machine`], [`progress`], [`time`] | what a figure was taken on, how far a run is, the only clock |
-//! | [`flood`], [`work`] | subcommands |
+//! | [`mac`], [`netns`], [`prefix`] | arguments that several subcommands have; where load may go |
+//! | [`cps`], [`flood`], [`work`] | subcommands |
+//! | [`client`], [`wire_queue`] | a TCP client for load, and a memory port's other end for it |
 //! | [`rig`], [`front`] | a worker on memory ports with its peers beside it |
 //!
 //! # A new subcommand
@@ -26,17 +29,24 @@
 
 use std::error::Error;
 
+pub mod client;
+pub mod cps;
 pub mod flood;
+pub mod fresh;
 pub mod front;
 pub mod latency;
 pub mod load;
+pub mod mac;
 pub mod machine;
+pub mod netns;
 mod packet_socket;
+pub mod prefix;
 pub mod progress;
 pub mod report;
 pub mod rig;
 pub mod rounds;
 pub mod time;
+pub mod wire_queue;
 pub mod work;
 
 /// Why a subcommand gave no report: one sentence, and what to do.

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use usher_bench::Failure;
+use usher_bench::cps::{self, Cps};
 use usher_bench::flood::{self, Flood};
 use usher_bench::progress::Progress;
 use usher_bench::report::{Output, Report};
@@ -21,6 +22,8 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Opens connections to a server, by rate or by number, and says how many a second and how long they took
+    Cps(Box<Cps>),
     /// Sends SYNs from made-up sources out of an interface of a network namespace of our own
     Flood(Flood),
     /// Does a fixed amount of a worker's work on a memory port
@@ -30,6 +33,10 @@ enum Command {
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let (name, report) = match &cli.command {
+        Command::Cps(cps) if cli.output.one_round => {
+            ("cps", cps::run(&cps.one_round(), &Progress::silent()))
+        }
+        Command::Cps(cps) => ("cps", cps::run(cps, &Progress::of("cps"))),
         Command::Flood(flood) => ("flood", flood::run(flood)),
         Command::Work(work) => ("work", work::run(work, &Progress::of("work"))),
     };

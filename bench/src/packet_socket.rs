@@ -3,20 +3,15 @@
 //! Opened only inside a named network namespace that is not the caller's, so that no mistake in an argument can put a
 //! frame on a real wire. Used by [`crate::flood`].
 
-use std::fs::{File, metadata};
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::os::fd::OwnedFd;
 
 use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
 use rustix::net::{
     AddressFamily, SendFlags, SocketFlags, SocketType, bind, netdevice, send, socket_with,
 };
-use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
-/// The prefix of every namespace that our scripts make, and of no other's.
-const OURS: &str = "usher-";
+use crate::netns::enter;
 
 /// An `AF_PACKET` socket bound to one interface.
 pub(crate) struct PacketSocket(OwnedFd);
@@ -31,7 +26,7 @@ impl PacketSocket {
         let socket =
             socket_with(AddressFamily::PACKET, SocketType::RAW, SocketFlags::CLOEXEC, None)?;
         let index = netdevice::name_to_index(&socket, interface).map_err(|error| {
-            because(format!("no interface '{interface}' in namespace '{name}': {error}"))
+            io::Error::other(format!("no interface '{interface}' in namespace '{name}': {error}"))
         })?;
         bind(&socket, &LinkAddress::of(index))?;
         Ok(Self(socket))
@@ -45,33 +40,6 @@ impl PacketSocket {
             Err(error) => Err(error.into()),
         }
     }
-}
-
-fn enter(name: &str) -> io::Result<()> {
-    if !name.starts_with(OURS) || name.contains('/') {
-        return Err(because(format!(
-            "namespace '{name}' is not ours: its name must start with '{OURS}'"
-        )));
-    }
-    let path = Path::new("/run/netns").join(name);
-    let namespace =
-        File::open(&path).map_err(|error| because(format!("{}: {error}", path.display())))?;
-    if identity(&path)? == identity(Path::new("/proc/self/ns/net"))? {
-        return Err(because(format!(
-            "namespace '{name}' is where this was started: it must be one apart"
-        )));
-    }
-    move_into_link_name_space(namespace.as_fd(), Some(LinkNameSpaceType::Network))?;
-    Ok(())
-}
-
-/// Two paths name one namespace exactly when device and inode agree (namespaces(7)).
-fn identity(path: &Path) -> io::Result<(u64, u64)> {
-    metadata(path).map(|found| (found.dev(), found.ino()))
-}
-
-fn because(why: String) -> io::Error {
-    io::Error::other(why)
 }
 
 /// `struct sockaddr_ll` of packet(7).
@@ -103,25 +71,5 @@ unsafe impl SocketAddrArg for LinkAddress {
         f: impl FnOnce(*const SocketAddrOpaque, SocketAddrLen) -> R,
     ) -> R {
         f(std::ptr::from_ref(self).cast(), size_of::<Self>() as SocketAddrLen)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn refusal(name: &str) -> String {
-        PacketSocket::open(name, "lo").err().expect("refused").to_string()
-    }
-
-    #[test]
-    fn a_namespace_of_another_name_is_refused() {
-        assert!(refusal("prod").contains("not ours"));
-        assert!(refusal("usher-/../../1").contains("not ours"));
-    }
-
-    #[test]
-    fn a_namespace_that_does_not_exist_is_refused() {
-        assert!(refusal("usher-nowhere").contains("usher-nowhere"));
     }
 }

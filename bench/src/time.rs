@@ -34,6 +34,12 @@ pub fn date() -> String {
     humantime::format_rfc3339_seconds(system_time()).to_string()
 }
 
+/// Unix time in ms.
+#[must_use]
+pub fn unix_ms() -> u64 {
+    system_time().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
+
 /// Lets time pass without work: between two looks at the clock of whoever is paced by it.
 pub fn pause(duration: Duration) {
     std::thread::sleep(duration);

@@ -33,6 +33,9 @@ pub struct Output {
     /// Also write a page with plots
     #[arg(long, global = true, value_name = "FILE.html")]
     pub html: Option<PathBuf>,
+    /// One round, as JSON, for a process of ours that started this one
+    #[arg(long, global = true, hide = true)]
+    pub one_round: bool,
 }
 
 /// One number.
@@ -160,12 +163,12 @@ impl Report {
     /// # Errors
     /// When the page cannot be drawn or written, or standard output is closed.
     pub fn show(&self, output: &Output) -> io::Result<()> {
-        if let Some(path) = &output.html {
+        if let Some(path) = output.html.as_ref().filter(|_| !output.one_round) {
             std::fs::write(path, page::page(self)?)
                 .map_err(|error| io::Error::other(format!("{}: {error}", path.display())))?;
         }
         let mut out = io::stdout().lock();
-        if output.json {
+        if output.json || output.one_round {
             serde_json::to_writer(&mut out, self)?;
             writeln!(out)
         } else {

@@ -36,6 +36,20 @@ impl Unit {
         }
     }
 
+    /// The unit with this symbol; things if there is none.
+    #[must_use]
+    pub fn of(symbol: &str) -> Self {
+        let all = [
+            Self::PerSecond,
+            Self::Nanoseconds,
+            Self::Seconds,
+            Self::Bytes,
+            Self::BytesPerSecond,
+            Self::Ratio,
+        ];
+        all.into_iter().find(|unit| unit.symbol() == symbol).unwrap_or(Self::Count)
+    }
+
     /// A value of this unit for people: three or four digits, and a larger unit where there is one.
     #[must_use]
     pub fn show(self, value: f64) -> String {
@@ -93,7 +107,7 @@ mod tests {
             (Unit::BytesPerSecond, 2.08e8, "208 MB/s"),
             (Unit::Ratio, 1.369, "1.37"),
         ] {
-            assert_eq!(unit.show(value), text);
+            assert_eq!((unit.show(value).as_str(), Unit::of(unit.symbol())), (text, unit));
         }
     }
 }

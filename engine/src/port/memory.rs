@@ -191,6 +191,14 @@ impl Wire {
         Ok(())
     }
 
+    /// Moves frames into `queue`, from the front, and leaves those that its ring has no room for.
+    pub fn give_burst(&self, queue: usize, frames: &mut Burst<MemoryFrame>) {
+        let ring = &self.lanes[queue].rx;
+        let mut arrived = ring.lock();
+        let count = frames.len().min(ring.capacity - arrived.len());
+        arrived.extend(frames.drain(..count));
+    }
+
     /// The next frame that `queue` sent.
     #[must_use]
     pub fn receive(&self, queue: usize) -> Option<MemoryFrame> {
@@ -428,6 +436,13 @@ mod tests {
         assert_eq!(burst.len(), 1);
         queue.free(&mut burst);
         assert_eq!((wire.free_buffers(), wire.in_flight()), (1, 1));
+        drop(wire.receive(0));
+        let mut both: Burst<_> = (0..2).filter_map(|_| wire.alloc()).collect();
+        wire.give_burst(0, &mut both);
+        assert_eq!((both.len(), wire.in_flight()), (1, 1));
+        both.clear();
+        queue.rx(&mut burst);
+        queue.tx(&mut burst);
         assert!(wire.send(0, b"x") && !wire.send(0, b"y"));
     }
 
