@@ -22,6 +22,7 @@ fn flow(cx: &SpliceContext<'_>) -> Splice {
         irs: SeqNum(7),
         iss: SeqNum(1000),
         rcv_nxt: SeqNum(8),
+        held_to: SeqNum(8),
         snd_una: SeqNum(1001),
         snd_wnd: 60_000 << 7,
         snd_shift: 7,

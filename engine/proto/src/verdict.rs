@@ -13,8 +13,10 @@ pub enum Verdict {
     /// Taken in by the flow; there is nothing to say.
     Deliver,
     /// The third ACK of a proxied flow, of which nothing was taken: a backend is to be connected to. The
-    /// frame waits for it if it holds data or a FIN.
+    /// frame waits for it if it holds data or a FIN. Or that of a consumer's flow, which is to hear of it.
     Connect,
+    /// The frame waits until the consumer says what becomes of its flow.
+    Hold,
     /// Dropped.
     Drop(Reason),
 }

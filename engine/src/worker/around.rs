@@ -36,7 +36,9 @@ impl<Q: QueuePair> Turn<'_, Q> {
         }
         match outcome.verdict {
             Verdict::Drop(reason) => self.discard(port, frame, reason),
-            Verdict::Deliver | Verdict::Answer(_) | Verdict::Connect => self.deliver(port, frame),
+            Verdict::Deliver | Verdict::Answer(_) | Verdict::Connect | Verdict::Hold => {
+                self.deliver(port, frame)
+            }
             Verdict::Reflect => {
                 end(&mut frame, outcome.len);
                 self.tally.add(Counter::Reflected, 1);

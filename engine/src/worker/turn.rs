@@ -220,7 +220,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
     ) {
         let reply = match verdict {
             Verdict::Answer(reply) => reply,
-            Verdict::Deliver | Verdict::Reflect | Verdict::Connect => {
+            Verdict::Deliver | Verdict::Reflect | Verdict::Connect | Verdict::Hold => {
                 return self.deliver(port, frame);
             }
             Verdict::Drop(reason) => return self.discard(port, frame, *reason),

@@ -20,8 +20,8 @@ pub(super) const FIRST_WAIT: u32 = 1000;
 const MSS_FLOOR: u16 = 88;
 
 impl Splice {
-    /// The flow whose client has just been let in with `tcb`, and the first try of a backend: send
-    /// [`Splice::syn`] there.
+    /// The flow whose client has been let in with `tcb`, and of whom perhaps something is held, and the
+    /// first try of a backend: send [`Splice::syn`] there.
     #[must_use]
     pub fn open(tcb: &Tcb, choice: &Choice, cx: &SpliceContext<'_>) -> Self {
         let mut marks = Marks::default();
@@ -31,6 +31,7 @@ impl Splice {
             (Traits::ECN, Marks::CLIENT_ECN),
             (Traits::SCALED, Marks::CLIENT_SCALED),
             (Traits::BY_COOKIE, Marks::BY_COOKIE),
+            (Traits::HELD_FIN, Marks::UP_FIN),
         ] {
             marks.set(mark, tcb.traits.has(agreed));
         }
@@ -40,7 +41,7 @@ impl Splice {
         let stamps = marks.has(Marks::CLIENT_STAMPS);
         let options_len = if stamps { TIMESTAMPS_LEN } else { 0 };
         let mut splice = Self {
-            up: Stream { nxt: first_up, una: first_up, edge },
+            up: Stream { nxt: tcb.held_to, una: first_up, edge },
             down: Stream { nxt: first_down, una: first_down, edge: down_edge },
             irs: tcb.irs,
             iss: tcb.iss,

@@ -52,6 +52,7 @@ pub(super) fn tcb() -> Tcb {
         irs: IRS,
         iss: ISS,
         rcv_nxt: IRS.add(1),
+        held_to: IRS.add(1),
         snd_una: ISS.add(1),
         snd_wnd: 200 << 9,
         snd_shift: 9,

@@ -110,8 +110,8 @@ impl Agreed {
             ack: irs.add(1),
             flags: Flags::SYN | Flags::ACK | ece,
             window: match cx.kind {
-                Kind::Respond { .. } => largest_window(shift) as u16,
-                Kind::Proxy => cx.offer.window,
+                Kind::Respond { .. } | Kind::Owned(_) => largest_window(shift) as u16,
+                Kind::Proxy | Kind::Ring => cx.offer.window,
             },
             options: ReplyOptions {
                 mss: Some(cx.mss.min(cx.offer.mss)),
@@ -151,6 +151,7 @@ fn from_offer(irs: SeqNum, iss: SeqNum, offer: &Offer, cx: &Context<'_>) -> Tcb 
         snd_nxt: iss.add(1),
         snd_max: iss.add(1),
         rcv_nxt: irs.add(1),
+        held_to: irs.add(1),
         heard_at: cx.now.tick,
         opened_at: cx.now.tick,
         ..Tcb::default()
@@ -182,7 +183,8 @@ pub(super) fn redeem(seg: &Segment, cx: &Context<'_>, flow: &mut Tcb) -> Option<
     }
     flow.establish(seg);
     let established = Event::Established { by_cookie: true, handshake_us: None };
-    if cx.kind == Kind::Proxy {
+    if cx.kind.takes_nothing() {
+        flow.await_consumer(cx);
         return Some(Decision {
             verdict: Verdict::Connect,
             change: Change::Open,

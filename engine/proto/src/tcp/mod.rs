@@ -14,10 +14,12 @@
 //! | `retransmit` | timers, RTO, what a silent peer leads to |
 //! | `transfer` | our sender: windows, congestion, what may be sent next |
 //! | `segment` | segments of synchronised flows |
+//! | `owned` | flows of a consumer |
 //! | `teardown` | FINs, TIME_WAIT, spent markers |
 
 pub mod client;
 mod listen;
+mod owned;
 mod reset;
 mod retransmit;
 mod segment;
@@ -31,6 +33,7 @@ mod tests;
 
 pub(crate) use listen::TIMESTAMPS_LEN;
 pub use listen::{listen, refuse};
+pub use owned::{Source, Taken};
 pub(crate) use reset::reset_for;
 pub use retransmit::TimerOutcome;
 pub use state::{State, Tcb, Traits};
@@ -136,15 +139,16 @@ pub enum Kind {
     },
     /// A backend is: nothing of it is taken here, see [`Verdict::Connect`].
     Proxy,
+    /// A consumer will say: until then nothing is taken either, see [`Traits::AWAITING`].
+    Ring,
+    /// A consumer is, who has come so far.
+    Owned(Source),
 }
 
 impl Kind {
-    /// Length in bytes of the answer that we give ourselves.
-    pub(super) const fn answer_len(self) -> u32 {
-        match self {
-            Self::Respond { answer_len } => answer_len,
-            Self::Proxy => 0,
-        }
+    /// Whether a third ACK leaves everything to somebody else.
+    pub(super) const fn takes_nothing(self) -> bool {
+        matches!(self, Self::Proxy | Self::Ring)
     }
 }
 
@@ -160,8 +164,8 @@ pub struct Terms {
     pub timestamps: bool,
     /// Whether ECN may be agreed on, beside what the policy says.
     pub ecn: bool,
-    /// The window of a SYN-ACK in bytes where the flow is proxied: what may be held for a backend, and at
-    /// most the smallest window that one begins with. A multiple of the scale, so that its right edge never
+    /// The window of a SYN-ACK in bytes where the flow is not ours yet: what may be held for a backend or a
+    /// consumer, and at most the smallest window that a backend begins with. A multiple of the scale, so that its right edge never
     /// retreats.
     pub window: u16,
 }

@@ -36,7 +36,7 @@ impl Tcb {
             seq: self.snd_max,
             ack: self.rcv_nxt,
             flags,
-            window: (self.rcv_wnd() >> self.rcv_shift) as u16,
+            window: (self.rcv_wnd(cx) >> self.rcv_shift).min(0xffff) as u16,
             options: ReplyOptions { timestamps: self.timestamps(cx), ..ReplyOptions::default() },
             ..Reply::default()
         }

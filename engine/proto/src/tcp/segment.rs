@@ -35,7 +35,7 @@ impl Tcb {
         if self.lacks_timestamp(seg) {
             return drop(Reason::TimestampMissing);
         }
-        if self.is_old_timestamp(seg) || !self.is_acceptable(seg) {
+        if self.is_old_timestamp(seg) || !self.is_acceptable(seg, cx) {
             return self.unacceptable(seg, cx);
         }
         if !seg.flags.has(Flags::ACK) {
@@ -49,12 +49,12 @@ impl Tcb {
 
     /// Only the exact number resets (RFC 5961 §3.2).
     fn reset_by_peer(&mut self, seg: &Segment, cx: &Context<'_>) -> Decision {
-        if seg.seq == self.rcv_nxt {
+        if seg.seq == self.rcv_nxt || self.is_behind_held(seg) {
             let end = End::ClosedByReset;
             let change = self.leave(cx, end);
             return Decision { change, event: Some(Event::Ended(end)), ..keep(Verdict::Deliver) };
         }
-        if seg.seq.is_within(self.rcv_nxt, self.rcv_wnd()) {
+        if seg.seq.is_within(self.rcv_nxt, self.rcv_wnd(cx)) {
             return self.challenge(cx);
         }
         drop(Reason::ResetOutOfWindow)
@@ -85,6 +85,9 @@ impl Tcb {
         self.note_timestamp(seg);
         self.note_congestion(seg);
         self.acknowledged(seg, cx);
+        if self.traits.has(Traits::AWAITING) {
+            return self.hold(seg, cx);
+        }
         if self.is_release_acknowledged(cx) {
             return self.released(seg, cx);
         }
@@ -135,7 +138,7 @@ impl Tcb {
         }
         let fin = seg.flags.has(Flags::FIN);
         let data_end = seg.seq.add(u32::from(seg.payload_len));
-        let edge = self.rcv_nxt.add(self.rcv_wnd());
+        let edge = self.rcv_nxt.add(self.rcv_wnd(cx));
         let taken_to = if data_end.is_after(edge) { edge } else { data_end };
         if taken_to.is_after(self.rcv_nxt) {
             self.rcv_nxt = taken_to;

@@ -1,6 +1,6 @@
 //! The states of a connection and what is remembered of one.
 
-use super::{Context, Policy};
+use super::{Context, Kind, Policy};
 use crate::cookie::COOKIE_LIFE_MS;
 use crate::time::Tick;
 use crate::wire::{Segment, SeqNum, Timestamps};
@@ -115,6 +115,10 @@ impl Traits {
     pub const ECHO_CE: Self = Self(1 << 10);
     /// Something was sent again since the handshake began: no round trip is taken of it (Karn).
     pub const RESENT: Self = Self(1 << 11);
+    /// The flow waits for its consumer: what the client sends is held and not acknowledged.
+    pub const AWAITING: Self = Self(1 << 12);
+    /// What is held ends with the client's FIN.
+    pub const HELD_FIN: Self = Self(1 << 13);
 
     /// Whether all bits of `other` are set.
     #[must_use]
@@ -164,6 +168,8 @@ pub struct Tcb {
     pub snd_wl1: SeqNum,
     /// Next number expected.
     pub rcv_nxt: SeqNum,
+    /// While the flow waits for its consumer: the number behind what is held. Else nothing is.
+    pub held_to: SeqNum,
     /// TS.Recent (RFC 7323 §4.3).
     pub ts_recent: u32,
     /// Added to the node's timestamp clock to make our TSval.
@@ -199,11 +205,17 @@ pub(super) const fn largest_window(shift: u8) -> u32 {
 }
 
 impl Tcb {
-    /// The window we keep open, in bytes: what is received is taken at once, so it never shrinks, and a
-    /// multiple of the scale, so its right edge never retreats (RFC 9293 §3.8.6).
+    /// The window we keep open, in bytes. What we receive for ourselves is taken at once, so it never
+    /// shrinks, and a multiple of the scale, so its right edge never retreats (RFC 9293 §3.8.6); a
+    /// consumer's edge stays where it was announced.
     #[must_use]
-    pub const fn rcv_wnd(&self) -> u32 {
-        largest_window(self.rcv_shift)
+    pub const fn rcv_wnd(&self, cx: &Context<'_>) -> u32 {
+        match cx.kind {
+            Kind::Respond { .. } | Kind::Proxy => largest_window(self.rcv_shift),
+            Kind::Ring => cx.offer.window as u32,
+            Kind::Owned(source) if source.edge.is_before(self.rcv_nxt) => 0,
+            Kind::Owned(source) => source.edge.since(self.rcv_nxt),
+        }
     }
 
     /// Our TSval and the echo of the peer's, where timestamps were agreed on.
@@ -212,18 +224,28 @@ impl Tcb {
         self.traits.has(Traits::TIMESTAMPS).then_some(Timestamps { val, ecr: self.ts_recent })
     }
 
-    /// The number of our FIN: behind the answer, or behind nothing if there was no request.
-    pub(super) fn fin_seq(&self, cx: &Context<'_>) -> SeqNum {
-        let answer = if self.traits.has(Traits::ANSWERING) { cx.kind.answer_len() } else { 0 };
-        self.iss.add(1).add(answer)
+    /// Where the stream ends that we send: behind the answer, or behind nothing if there was no request;
+    /// behind what a consumer has written so far. Our FIN, if there is one, has this number.
+    pub(super) const fn stream_end(&self, cx: &Context<'_>) -> SeqNum {
+        let first = self.iss.add(1);
+        match cx.kind {
+            Kind::Respond { answer_len } if self.traits.has(Traits::ANSWERING) => {
+                first.add(answer_len)
+            }
+            Kind::Respond { .. } | Kind::Proxy | Kind::Ring => first,
+            Kind::Owned(source) => source.end,
+        }
     }
 
-    /// Whether any octet of `seg` lies in the receive window (RFC 9293 §3.4, table 6).
-    pub(super) fn is_acceptable(&self, seg: &Segment) -> bool {
-        let wnd = self.rcv_wnd();
+    /// Whether any octet of `seg` lies in the receive window (RFC 9293 §3.4, table 6). At a shut window
+    /// what begins exactly there is looked at for its acknowledgement, with or without data
+    /// (RFC 9293 §3.10.7.4).
+    pub(super) fn is_acceptable(&self, seg: &Segment, cx: &Context<'_>) -> bool {
+        let wnd = self.rcv_wnd(cx);
         let len = seg.len();
         seg.seq.is_within(self.rcv_nxt, wnd)
             || (len > 0 && seg.seq.add(len.wrapping_sub(1)).is_within(self.rcv_nxt, wnd))
+            || seg.seq == self.rcv_nxt
     }
 
     /// Whether the timestamp is older than the newest one seen (RFC 7323 §5.2).

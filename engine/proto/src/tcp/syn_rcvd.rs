@@ -2,7 +2,7 @@
 
 use super::listen::redeem;
 use super::reset::{drop, keep, reset_for};
-use super::{Context, Kind, Refusal, Tcb, Traits};
+use super::{Context, Refusal, Tcb, Traits};
 use crate::verdict::{Change, Decision, End, Event, Reason, Verdict};
 use crate::wire::{Flags, Segment};
 
@@ -16,7 +16,7 @@ impl Tcb {
         if self.is_old_timestamp(seg) && !seg.flags.has(Flags::RST) {
             return self.challenge(cx);
         }
-        if !self.is_acceptable(seg) {
+        if !self.is_acceptable(seg, cx) {
             return match redeem(seg, cx, self) {
                 Some(newer) => newer,
                 None if seg.flags.has(Flags::RST) => drop(Reason::ResetOutOfWindow),
@@ -83,20 +83,21 @@ impl Tcb {
         self.opened_at = cx.now.tick;
         let event =
             Event::Established { by_cookie: false, handshake_us: once.then_some(handshake_us) };
-        if cx.kind == Kind::Proxy {
+        if cx.kind.takes_nothing() {
             return self.connect(seg, event, cx);
         }
         let taken = self.take(seg, cx);
         Decision { event: Some(event), ..taken }
     }
 
-    /// The flow is a backend's from here on, which will answer what the segment holds.
+    /// The flow is a backend's from here on, or a consumer's, who will answer what the segment holds.
     fn connect(&mut self, seg: &Segment, event: Event, cx: &Context<'_>) -> Decision {
         if let Some(ts) = seg.options.timestamps
             && self.traits.has(Traits::TIMESTAMPS)
         {
             self.go_on_from(ts, cx);
         }
+        self.await_consumer(cx);
         Decision { change: Change::Update, event: Some(event), ..keep(Verdict::Connect) }
     }
 }

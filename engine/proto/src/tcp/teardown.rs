@@ -33,7 +33,7 @@ impl Tcb {
     /// Whether our FIN has been acknowledged in a state that waits for it.
     pub(super) fn is_release_acknowledged(&self, cx: &Context<'_>) -> bool {
         let waits = matches!(self.state, State::FinWait1 | State::Closing | State::LastAck);
-        waits && self.snd_una == self.fin_seq(cx).add(1)
+        waits && self.snd_una == self.stream_end(cx).add(1)
     }
 
     /// Our FIN is acknowledged: the state after it, and what the rest of the segment does there.
@@ -88,7 +88,7 @@ impl Tcb {
             return drop(Reason::BadFlags);
         }
         let fits =
-            self.is_acceptable(seg) && !self.is_old_timestamp(seg) && seg.ack == self.snd_max;
+            self.is_acceptable(seg, cx) && !self.is_old_timestamp(seg) && seg.ack == self.snd_max;
         if !fits && let Some(newer) = self.superseded_by(seg, cx) {
             return newer;
         }

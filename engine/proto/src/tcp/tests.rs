@@ -3,9 +3,13 @@
 
 mod flags;
 mod handshake;
+mod owned;
+mod streams;
 mod teardown;
 mod transfer;
+mod waiting;
 
+use std::cell::Cell;
 use std::fmt::Write as _;
 use std::string::String;
 use std::vec::Vec;
@@ -36,6 +40,8 @@ struct Fixture {
     isn: IsnKey,
     admission: Admission,
     answer_len: u32,
+    /// How far a consumer has come, where it is one's flow.
+    source: Cell<Option<Source>>,
 }
 
 impl Fixture {
@@ -47,10 +53,12 @@ impl Fixture {
             isn: IsnKey::new(&secret),
             admission: Admission::Stateful,
             answer_len: ANSWER,
+            source: Cell::new(None),
         }
     }
 
     fn at(&self, ms: u64) -> Context<'_> {
+        let answer = Kind::Respond { answer_len: self.answer_len };
         Context {
             now: Now::new(ms * 1000, 64_000 * 1000 + ms),
             policy: &self.policy,
@@ -59,7 +67,7 @@ impl Fixture {
             admission: self.admission,
             check_cookies: true,
             mss: 1460,
-            kind: Kind::Respond { answer_len: self.answer_len },
+            kind: self.source.get().map_or(answer, Kind::Owned),
             offer: Terms::default(),
         }
     }
@@ -184,7 +192,11 @@ impl<'f> Talk<'f> {
         let (decision, next) = meet(&self.tcb, seg, &self.fixture.at(self.ms));
         let said = match decision.verdict {
             Verdict::Answer(reply) => Some(reply),
-            Verdict::Deliver | Verdict::Connect | Verdict::Reflect | Verdict::Drop(_) => None,
+            Verdict::Deliver
+            | Verdict::Connect
+            | Verdict::Hold
+            | Verdict::Reflect
+            | Verdict::Drop(_) => None,
         };
         self.become_of(decision.change, next);
         said.into_iter().chain(self.say()).collect()
@@ -273,6 +285,7 @@ fn describe(decision: &Decision, next: &Tcb) -> String {
         Verdict::Answer(reply) => std::format!("{:?}", reply.flags),
         Verdict::Deliver => "deliver".into(),
         Verdict::Connect => "connect".into(),
+        Verdict::Hold => "hold".into(),
         Verdict::Reflect => "reflect".into(),
         Verdict::Drop(reason) => std::format!("drop {}", reason.name()),
     };

@@ -1,10 +1,11 @@
 //! Our sender: what an acknowledgement does, and what may be sent next (RFC 9293 §3.8, RFC 5681,
 //! RFC 6582, RFC 6928).
 //!
-//! The stream is the service's answer followed by our FIN. It never changes, so nothing is buffered: a
-//! retransmission reads the same bytes again.
+//! The stream is the service's answer followed by our FIN: it never changes, so nothing is buffered, and a
+//! retransmission reads the same bytes again. Or it is what a consumer has written so far, which others
+//! keep until it is acknowledged; it grows at its end only.
 
-use super::{Context, State, Tcb, Traits};
+use super::{Context, Kind, Source, State, Tcb, Traits};
 use crate::wire::{Flags, Reply, Segment, SeqNum};
 
 /// IW10 (RFC 6928 §2): min(10 MSS, max(2 MSS, 14600)).
@@ -23,10 +24,12 @@ impl Tcb {
         self.snd_max.since(self.snd_una)
     }
 
-    /// Whether something may be sent at all: the peer asked, or has closed.
-    fn has_turn(&self) -> bool {
+    /// Whether something may be sent at all: the peer asked, or has closed. A consumer may always write.
+    fn has_turn(&self, cx: &Context<'_>) -> bool {
         match self.state {
-            State::Established => self.traits.has(Traits::ANSWERING),
+            State::Established => {
+                self.traits.has(Traits::ANSWERING) || matches!(cx.kind, Kind::Owned(_))
+            }
             State::CloseWait | State::FinWait1 | State::Closing | State::LastAck => true,
             State::Closed | State::SynSent | State::SynRcvd | State::FinWait2 | State::TimeWait => {
                 false
@@ -150,46 +153,53 @@ impl Tcb {
     #[must_use]
     #[inline]
     pub fn has_segment(&self, cx: &Context<'_>) -> bool {
-        self.has_turn() && (self.traits.has(Traits::RESEND) || self.next_piece(cx).is_some())
+        self.has_turn(cx) && (self.traits.has(Traits::RESEND) || self.next_piece(cx).is_some())
     }
 
     /// The next segment that may be sent now, which the flow then has sent; `None` when there is none. Call
     /// it until then, within a budget: one acknowledgement may release several.
     #[must_use]
     pub fn next_segment(&mut self, cx: &Context<'_>) -> Option<Reply> {
-        if !self.has_turn() {
+        if !self.has_turn(cx) {
             return None;
         }
         if self.traits.has(Traits::RESEND) {
             self.traits.set(Traits::RESEND, false);
-            let len = self.unsent_from(self.snd_una, cx).min(self.mss_bytes());
-            let reply = self.stream_segment(self.snd_una, len, cx);
+            let reply = self.hole(cx);
             self.traits.set(Traits::RESENT, true);
             self.start_timer(cx);
             return Some(reply);
         }
         let (len, fin_due) = self.next_piece(cx)?;
-        let reply = self.stream_segment(self.snd_nxt, len, cx);
+        let reply = self.stream_segment(self.snd_nxt, len, fin_due, cx);
         self.sent(len, fin_due, cx);
         Some(reply)
     }
 
-    /// How much of the answer may go from `snd_nxt` on, and whether our FIN goes with it.
+    /// What was sent at `snd_una`, and nothing that was not.
+    fn hole(&self, cx: &Context<'_>) -> Reply {
+        let len = self.unsent_from(self.snd_una, cx).min(self.mss_bytes()).min(self.in_flight());
+        let fin = self.snd_una.add(len) == self.stream_end(cx) && self.in_flight() > len;
+        self.stream_segment(self.snd_una, len, fin, cx)
+    }
+
+    /// How much of the stream may go from `snd_nxt` on, and whether our FIN goes with it.
     #[inline]
     fn next_piece(&self, cx: &Context<'_>) -> Option<(u32, bool)> {
         let len = self.sendable(cx);
-        let fin_due = self.snd_nxt.add(len) == self.fin_seq(cx);
+        let at_end = self.snd_nxt.add(len) == self.stream_end(cx);
+        let fin_due = at_end && !matches!(cx.kind, Kind::Owned(Source { closed: false, .. }));
         (len > 0 || fin_due).then_some((len, fin_due))
     }
 
-    /// Octets of the answer from `from` on.
+    /// Octets of the stream from `from` on.
     fn unsent_from(&self, from: SeqNum, cx: &Context<'_>) -> u32 {
-        let fin = self.fin_seq(cx);
-        if from.is_before(fin) { fin.since(from) } else { 0 }
+        let end = self.stream_end(cx);
+        if from.is_before(end) { end.since(from) } else { 0 }
     }
 
-    /// How much of the answer may go now: within both windows, and no silly small pieces
-    /// (RFC 9293 §3.8.6.2.1).
+    /// How much of the stream may go now: within both windows, and no silly small pieces but the last
+    /// (RFC 9293 §3.8.6.2.1). What a consumer writes is pushed: nothing waits for more.
     fn sendable(&self, cx: &Context<'_>) -> u32 {
         let left = self.unsent_from(self.snd_nxt, cx);
         let window = self.snd_wnd.min(self.cwnd);
@@ -203,30 +213,30 @@ impl Tcb {
     /// Whether only a probe can tell that there is room again: data is left, none may go and none is in
     /// flight (RFC 9293 §3.8.6.1).
     pub(super) fn is_stalled(&self, cx: &Context<'_>) -> bool {
-        self.has_turn()
+        self.has_turn(cx)
             && self.snd_una == self.snd_nxt
             && self.unsent_from(self.snd_nxt, cx) > 0
             && self.sendable(cx) == 0
     }
 
     /// The probe of a stalled window: what fits it, at least one octet beyond (RFC 9293 §3.8.6.1,
-    /// §3.8.6.2.1).
+    /// §3.8.6.2.1). Our FIN waits for a window.
     pub(super) fn window_probe(&mut self, cx: &Context<'_>) -> Reply {
         let fits = self.snd_wnd.min(self.mss_bytes()).max(1);
         let len = fits.min(self.unsent_from(self.snd_una, cx));
-        let reply = self.stream_segment(self.snd_una, len, cx);
+        let reply = self.stream_segment(self.snd_una, len, false, cx);
         self.snd_max = self.snd_max.max(self.snd_una.add(len));
         reply
     }
 
-    /// `len` octets of the answer from `seq`; with the last of them goes our FIN.
-    fn stream_segment(&self, seq: SeqNum, len: u32, cx: &Context<'_>) -> Reply {
-        let is_last = seq.add(len) == self.fin_seq(cx);
+    /// `len` octets of the stream from `seq`, and our FIN; the last octets are pushed
+    /// (RFC 9293 §3.9.1.2).
+    fn stream_segment(&self, seq: SeqNum, len: u32, fin: bool, cx: &Context<'_>) -> Reply {
         let mut reply = self.ack(cx);
-        if is_last {
+        if fin {
             reply.flags = reply.flags | Flags::FIN;
         }
-        if len > 0 && is_last {
+        if len > 0 && seq.add(len) == self.stream_end(cx) {
             reply.flags = reply.flags | Flags::PSH;
         }
         reply.seq = seq;

@@ -87,6 +87,30 @@ fn early_data_is_held_in_order_and_never_acknowledged() {
     assert_eq!(splice.state(), State::CloseWait);
 }
 
+/// A flow that waited for its consumer brings what is held along: what comes goes on behind it, and all of it
+/// reaches the backend, the FIN as well.
+#[test]
+fn what_was_held_before_a_backend_was_asked_is_not_asked_for_again() {
+    let fixture = Fixture::new();
+    let data_held = Tcb { held_to: IRS.add(1 + 4000), ..tcb() };
+    let mut splice = Splice::open(&data_held, &choice(), &fixture.at(0));
+    let mut say = |seg| splice.pass(Half::Client, &seg, &fixture.at(1)).passage;
+    assert_eq!(say(client(Flags::ACK, 0, 0, 4000)), Passage::Deliver, "held already");
+    assert_eq!(say(client(Flags::ACK, 4000, 0, 100)), Passage::Hold);
+    let step = splice.pass(Half::Backend, &syn_ack(&full()), &fixture.at(9));
+    assert_eq!((step.passage, step.then), (Passage::Deliver, Then::Opened), "data acknowledges it");
+    assert_eq!(splice.state(), State::Established);
+
+    let mut fin_held = data_held;
+    fin_held.held_to = fin_held.held_to.add(1);
+    fin_held.traits.set(Traits::HELD_FIN, true);
+    let mut splice = Splice::open(&fin_held, &choice(), &fixture.at(0));
+    let late = client(Flags::ACK, 4001, 0, 5);
+    assert_eq!(splice.pass(Half::Client, &late, &fixture.at(1)).passage, Passage::Deliver);
+    splice.pass(Half::Backend, &syn_ack(&full()), &fixture.at(9));
+    assert_eq!(splice.state(), State::CloseWait);
+}
+
 /// A client that gives up takes its backend with it: by the one number that a half-open backend believes.
 #[test]
 fn a_client_may_give_up_early() {

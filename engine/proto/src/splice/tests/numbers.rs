@@ -43,6 +43,7 @@ impl Start {
             irs: SeqNum(self.irs),
             iss: SeqNum(self.iss),
             rcv_nxt: SeqNum(self.irs).add(1),
+            held_to: SeqNum(self.irs).add(1),
             snd_una: SeqNum(self.iss).add(1),
             snd_wnd: 65_535 << client_shift,
             snd_shift: client_shift,
@@ -177,7 +178,8 @@ proptest! {
         let start = Start { header_len: 59, ..start };
         let part = part.min(59);
         let fixture = Fixture::new();
-        let tcb = Tcb { irs: SeqNum(start.irs), rcv_nxt: SeqNum(start.irs).add(1), rcv_shift: 0, ..tcb() };
+        let first = SeqNum(start.irs).add(1);
+        let tcb = Tcb { irs: SeqNum(start.irs), rcv_nxt: first, held_to: first, rcv_shift: 0, ..tcb() };
         let choice = Choice { iss: SeqNum(start.up), header_len: 59, ..choice() };
         let mut splice = Splice::open(&tcb, &choice, &fixture.at(0));
         let seg = syn_ack(&full());

@@ -20,7 +20,11 @@ fn stray(flags: Flags) -> Segment {
 fn answer(decision: Decision) -> Option<Reply> {
     match decision.verdict {
         Verdict::Answer(reply) => Some(reply),
-        Verdict::Deliver | Verdict::Connect | Verdict::Reflect | Verdict::Drop(_) => None,
+        Verdict::Deliver
+        | Verdict::Connect
+        | Verdict::Hold
+        | Verdict::Reflect
+        | Verdict::Drop(_) => None,
     }
 }
 
