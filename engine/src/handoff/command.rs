@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+use super::chunk::Chunk;
 use super::lease::Lease;
 use crate::flow::FlowId;
 
@@ -71,12 +72,15 @@ const _: () = assert!(size_of::<Command>() <= 48);
 pub enum Payload {
     /// Bytes that a client has sent, of this worker's flows or another's.
     Lease(Lease),
+    /// Bytes that were copied: [`ConsumerEnd::write`](super::ConsumerEnd::write) makes these.
+    Chunk(Chunk),
 }
 
 impl AsRef<[u8]> for Payload {
     fn as_ref(&self) -> &[u8] {
         match self {
             Self::Lease(lease) => lease.bytes(),
+            Self::Chunk(chunk) => chunk.bytes(),
         }
     }
 }

@@ -10,23 +10,29 @@ use std::fmt;
 use arrayvec::ArrayVec;
 use usher_proto::time::Tick;
 
-use super::command::Command;
+use super::chunk::{CHUNK, Chunk, Stock, stock};
+use super::command::{Command, Payload};
 use super::event::Event;
 use super::ring::{Consumer, Producer, channel};
+use crate::flow::FlowId;
 
-/// Makes a pair of ends with rings for `capacity` events and as many commands, rounded up to a power of two.
+/// Makes a pair of ends with rings for `capacity` events and as many commands, rounded up to a power of two, and as many
+/// chunks of [`CHUNK`] bytes for the consumer to write into.
 #[must_use]
 pub fn ends(capacity: usize) -> (WorkerEnd, ConsumerEnd) {
     let (events, told) = channel(capacity);
     let (asked, commands) = channel(capacity);
-    let worker = WorkerEnd { events, commands, told: 0, taken: 0, waits_since: None };
-    (worker, ConsumerEnd { events: told, commands: asked })
+    let (stock, home) = stock(commands.capacity());
+    let worker = WorkerEnd { events, commands, home, told: 0, taken: 0, waits_since: None };
+    (worker, ConsumerEnd { events: told, commands: asked, stock })
 }
 
 /// A worker's end: of one `ring` service.
 pub struct WorkerEnd {
     events: Producer<Event>,
     commands: Consumer<Command>,
+    /// Where the consumer's chunks go when they are done with.
+    home: Producer<Chunk>,
     /// Events told so far, wrapping.
     told: usize,
     /// Events that the consumer had taken when it was last looked at, wrapping.
@@ -50,6 +56,7 @@ impl WorkerEnd {
     /// Shows the consumer what was told.
     #[inline]
     pub fn publish(&mut self) {
+        self.home.publish();
         self.events.publish();
     }
 
@@ -74,6 +81,22 @@ impl WorkerEnd {
     ) -> usize {
         let max = max.min(into.remaining_capacity());
         self.commands.drain(max, |command| into.push(command))
+    }
+
+    /// Lets go of what was to be sent. A chunk is the consumer's again after the next [`Self::publish`].
+    #[inline]
+    pub fn give_back(&mut self, payload: Payload) {
+        match payload {
+            Payload::Lease(lease) => drop(lease),
+            // There is room for all of them.
+            Payload::Chunk(chunk) => drop(self.home.stage(chunk)),
+        }
+    }
+
+    /// How many chunks the consumer has in all.
+    #[must_use]
+    pub fn chunks(&self) -> usize {
+        self.home.capacity()
     }
 
     /// Whether the consumer's end was dropped and every command of it was read.
@@ -109,6 +132,7 @@ impl fmt::Debug for WorkerEnd {
 pub struct ConsumerEnd {
     events: Consumer<Event>,
     commands: Producer<Command>,
+    stock: Stock,
 }
 
 impl ConsumerEnd {
@@ -144,6 +168,68 @@ impl ConsumerEnd {
     #[inline]
     pub fn send_all<const N: usize>(&mut self, batch: &mut ArrayVec<Command, N>) -> usize {
         self.commands.push(batch)
+    }
+
+    /// Sends bytes on an owned flow: copies them into chunks of [`CHUNK`] bytes and sends those by
+    /// [`Command::Write`], as far as there are chunks and there is room for commands. Returns how many bytes were sent.
+    /// What exceeds the flow's credit is refused by the worker, chunk by chunk.
+    pub fn write(&mut self, flow: FlowId, bytes: &[u8]) -> usize {
+        let mut sent = 0;
+        while sent < bytes.len() {
+            let Some(chunk) = self.stock.fill(&bytes[sent..]) else { break };
+            let len = chunk.bytes().len();
+            if !self.stage_chunk(Command::Write { flow, data: Payload::Chunk(chunk) }) {
+                break;
+            }
+            sent += len;
+        }
+        self.commands.publish();
+        sent
+    }
+
+    /// Owns an undecided flow, sends `bytes` and closes: all of it or nothing. Returns whether there were chunks and room
+    /// for it. [`Command::Respond`] says what that does.
+    pub fn respond(&mut self, flow: FlowId, bytes: &[u8]) -> bool {
+        let (first, rest) = bytes.split_at(bytes.len().min(CHUNK));
+        let chunks = bytes.len().div_ceil(CHUNK).max(1);
+        let commands = if rest.is_empty() { 1 } else { chunks + 2 };
+        let room = self.commands.capacity() - self.commands.len();
+        if self.stock.count() < chunks || room < commands {
+            return false;
+        }
+        if rest.is_empty() {
+            let Some(chunk) = self.stock.fill(first) else { return false };
+            self.stage_chunk(Command::Respond { flow, data: Payload::Chunk(chunk) });
+        } else {
+            let own = self.commands.stage(Command::Own { flow, skip_peeked: true });
+            debug_assert!(own.is_ok(), "there is room");
+            self.write(flow, bytes);
+            let close = self.commands.stage(Command::Close { flow });
+            debug_assert!(close.is_ok(), "there is room");
+        }
+        self.commands.publish();
+        true
+    }
+
+    /// Stages a command that carries a chunk, or keeps the chunk.
+    fn stage_chunk(&mut self, command: Command) -> bool {
+        match self.commands.stage(command) {
+            Ok(()) => true,
+            Err(
+                Command::Write { data: Payload::Chunk(chunk), .. }
+                | Command::Respond { data: Payload::Chunk(chunk), .. },
+            ) => {
+                self.stock.put_back(chunk);
+                false
+            }
+            Err(_) => false,
+        }
+    }
+
+    /// Chunks that can be written into now, at least.
+    #[must_use]
+    pub fn chunks(&self) -> usize {
+        self.stock.count()
     }
 
     /// Events that wait; the worker may add to them at any time.

@@ -12,8 +12,10 @@
 //! | `event` | what a worker tells a consumer |
 //! | `command` | what a consumer tells a worker |
 //! | `consumer` | the two ends of a ring service |
+//! | `chunk` | buffers that a consumer writes into |
 //! | `sync` | the few atomic types under it, which `engine/tests/loom.rs` replaces by loom's |
 
+mod chunk;
 mod command;
 mod consumer;
 mod event;
@@ -25,6 +27,7 @@ mod sync;
 #[cfg(test)]
 mod tests;
 
+pub use chunk::{CHUNK, Chunk};
 pub use command::{Command, CommandKind, Payload};
 pub use consumer::{ConsumerEnd, Full, WorkerEnd, ends};
 pub use event::{Established, Event, Negotiated, Objection};

@@ -8,7 +8,9 @@ use usher_proto::time::Tick;
 use usher_proto::verdict::End;
 use usher_proto::wire::{Mac, Tuple};
 
-use super::super::{Command, CommandKind, ConsumerEnd, Event, Lender, Payload, WorkerEnd, ends};
+use super::super::{
+    CHUNK, Command, CommandKind, ConsumerEnd, Event, Lender, Payload, WorkerEnd, ends,
+};
 use crate::flow::{FlowId, NewFlow, Seed, Table};
 
 /// The ids of flows that a table had one after the other in the same record.
@@ -148,4 +150,57 @@ fn silence_is_events_that_wait_and_none_taken() {
     assert!(!worker.is_silent(Tick(130), 10) && worker.is_silent(Tick(131), 10));
     consumer.poll(1, drop);
     assert!(!worker.is_silent(Tick(200), 10), "nothing waits");
+}
+
+/// The bytes that the next commands carry; what carried them goes home.
+fn written(worker: &mut WorkerEnd) -> Vec<Vec<u8>> {
+    let mut commands = ArrayVec::<_, 8>::new();
+    worker.commands(8, &mut commands);
+    let payloads = commands.into_iter().filter_map(|command| match command {
+        Command::Write { data, .. } | Command::Respond { data, .. } => Some(data),
+        _ => None,
+    });
+    let bytes = payloads.map(|data| {
+        let bytes = data.as_ref().to_vec();
+        worker.give_back(data);
+        bytes
+    });
+    bytes.collect()
+}
+
+#[test]
+fn what_is_written_travels_in_chunks_which_come_home() {
+    let (mut worker, mut consumer) = ends(4);
+    let [flow] = ids();
+    let bytes: Vec<u8> = (0..3 * CHUNK + 10).map(|n| n as u8).collect();
+    for _ in 0..3 {
+        assert_eq!((consumer.chunks(), worker.chunks()), (4, 4));
+        assert_eq!(consumer.write(flow, &bytes), bytes.len());
+        assert_eq!(consumer.chunks(), 0);
+        assert_eq!(consumer.write(flow, b"more"), 0, "no chunk and no room");
+        let sent = written(&mut worker);
+        assert!(sent[..3].iter().all(|piece| piece.len() == CHUNK));
+        assert_eq!(sent.concat(), bytes);
+        assert_eq!(consumer.write(flow, b"more"), 0, "not home yet");
+        worker.publish();
+    }
+    assert!(consumer.send(Command::Close { flow }).is_ok());
+    assert_eq!(consumer.write(flow, &bytes), 3 * CHUNK, "room for three commands");
+    assert_eq!(consumer.chunks(), 1, "what was not sent is kept");
+}
+
+#[test]
+fn an_answer_is_sent_whole_or_not_at_all() {
+    let (mut worker, mut consumer) = ends(4);
+    let [flow] = ids();
+    assert!(consumer.respond(flow, b"short"));
+    assert!(!consumer.respond(flow, &[7; CHUNK + 1]), "four commands, and room for three");
+    assert_eq!(asked(&mut worker, 8), [(CommandKind::Respond, flow)]);
+    assert!(consumer.respond(flow, &[7; CHUNK + 1]));
+    let kinds = [CommandKind::Own, CommandKind::Write, CommandKind::Write, CommandKind::Close];
+    assert_eq!(asked(&mut worker, 8), kinds.map(|kind| (kind, flow)));
+    // Three chunks were lost with their commands.
+    assert!(!consumer.respond(flow, &[7; CHUNK + 1]), "two chunks, and one is there");
+    assert!(consumer.respond(flow, b""));
+    assert_eq!(written(&mut worker), [Vec::<u8>::new()]);
 }
