@@ -16,6 +16,8 @@ pub(super) enum Command {
     Drain(One),
     /// Give a drained backend connections again
     Enable(One),
+    /// Give a backend another share of new connections, until the file says another
+    Weight(Weight),
 }
 
 #[derive(Args, Debug)]
@@ -39,6 +41,19 @@ pub(super) struct One {
     running: Running,
 }
 
+#[derive(Args, Debug)]
+pub(super) struct Weight {
+    /// Name of the service
+    service: String,
+    /// Address and TCP port of the backend
+    address: SocketAddr,
+    /// Its share beside the others, 1 to 1000
+    #[arg(value_parser = clap::value_parser!(u16).range(1..=1000))]
+    weight: u16,
+    #[command(flatten)]
+    running: Running,
+}
+
 /// Asks a running engine; returns the exit code.
 pub(super) fn backend(command: &Command) -> u8 {
     match command {
@@ -51,6 +66,15 @@ pub(super) fn backend(command: &Command) -> u8 {
         }
         Command::Drain(one) => one.order("backend drain"),
         Command::Enable(one) => one.order("backend enable"),
+        Command::Weight(Weight { service, address, weight, running }) => order(
+            running,
+            &json!({
+                "command": "backend weight",
+                "service": service,
+                "address": address,
+                "weight": weight,
+            }),
+        ),
     }
 }
 

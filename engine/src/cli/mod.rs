@@ -3,12 +3,18 @@
 
 mod backend;
 mod check;
+mod drain;
 mod flows;
+mod keeper;
+mod log;
+mod log_level;
 mod privileges;
 mod reload;
 mod run;
+mod service;
 mod stats;
 mod supervisor;
+mod version;
 
 use std::io::{ErrorKind, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -39,11 +45,7 @@ struct Cli {
 #[derive(Subcommand, Debug)]
 enum Command {
     /// Run until SIGINT or SIGTERM, then drain
-    Run {
-        /// Configuration file
-        #[arg(short, long, value_name = "FILE")]
-        config: PathBuf,
-    },
+    Run(run::Options),
     /// Check a configuration and the host; start nothing
     Check {
         /// Configuration file
@@ -58,11 +60,18 @@ enum Command {
     Flows(flows::Options),
     /// Bounded capture from a running engine (not in this version)
     Capture(Later),
-    /// Drain a running engine (not in this version: send it SIGTERM)
-    Drain(Later),
+    /// Let a running engine take no new connections and end when none is left, as SIGTERM does
+    Drain(drain::Options),
     /// Have a running engine read its configuration again
     Reload(reload::Options),
-    /// List, drain or enable backends of a running engine
+    /// List, drain or enable services of a running engine
+    #[command(subcommand)]
+    Service(service::Command),
+    /// How much a running engine logs
+    LogLevel(log_level::Options),
+    /// This program's version, and the running engine's
+    Version(version::Options),
+    /// List, drain, enable or weigh backends of a running engine
     #[command(subcommand)]
     Backend(backend::Command),
 }
@@ -106,14 +115,17 @@ impl Running {
 #[must_use]
 pub fn main() -> ExitCode {
     let code = match Cli::parse().command {
-        Command::Run { config } => run::run(&config),
+        Command::Run(options) => run::run(&options),
         Command::Check { config } => check::check(&config),
         Command::Stats(options) => stats::stats(&options),
         Command::Top(_) => not_yet("top", "`usher stats --watch` shows the counters"),
         Command::Flows(options) => flows::flows(&options),
         Command::Capture(_) => not_yet("capture", "tcpdump sees the frames of kernel interfaces"),
-        Command::Drain(_) => not_yet("drain", "SIGTERM drains the engine and ends it"),
-        Command::Reload(options) => reload::ask(&options),
+        Command::Drain(options) => drain::drain(&options),
+        Command::Reload(options) => reload::reload(&options),
+        Command::Service(command) => service::service(&command),
+        Command::LogLevel(options) => log_level::log_level(&options),
+        Command::Version(options) => version::version(&options),
         Command::Backend(command) => backend::backend(&command),
     };
     ExitCode::from(code)

@@ -1,38 +1,26 @@
-//! SIGHUP and `usher reload`: the configuration is read again, and the engine goes on with it.
-
-use std::path::Path;
+//! `usher reload`: a running engine reads its configuration again, or says what that would do.
 
 use clap::Args;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Running, order};
-use crate::config::Plan;
-use crate::engine::Engine;
-use crate::port::Port;
+use super::{DONE, FAILED, Running, ask, say};
 
 #[derive(Args, Debug)]
 pub(super) struct Options {
+    /// Say what would change and what would be refused, and change nothing
+    #[arg(long)]
+    dry_run: bool,
     #[command(flatten)]
     running: Running,
 }
 
 /// Asks a running engine to reload; returns the exit code.
-pub(super) fn ask(options: &Options) -> u8 {
-    order(&options.running, &json!({ "command": "reload" }))
-}
-
-/// Reads `file` again and goes on with it; what it refuses leaves everything as it was.
-pub(super) fn reload<P: Port + 'static>(
-    engine: &mut Engine<P>,
-    file: &Path,
-) -> Result<String, String> {
-    let unchanged = |why: String| format!("{why}; nothing was changed");
-    let plan = Plan::load(file)
-        .map_err(|error| format!("the file is wrong and nothing was changed\n{error}"))?;
-    let name = file.display();
-    if plan == *engine.plan() {
-        return Ok(format!("{name} says what runs already"));
-    }
-    engine.reload(&plan).map_err(unchanged)?;
-    Ok(format!("{name} is in force: {} service(s)", plan.services.len()))
+pub(super) fn reload(options: &Options) -> u8 {
+    let asked = json!({ "command": "reload", "dry_run": options.dry_run });
+    ask(&options.running, &asked, |answer| {
+        let changes = answer["changes"].as_array().into_iter().flatten();
+        changes.filter_map(Value::as_str).for_each(|change| say(&format!("change: {change}")));
+        say(answer["done"].as_str().unwrap_or_default());
+        if answer["refused"].is_string() { FAILED } else { DONE }
+    })
 }

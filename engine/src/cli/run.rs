@@ -7,42 +7,63 @@
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::error::Error;
-use std::io::IsTerminal;
 use std::panic::PanicHookInfo;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
 
-use crossbeam::channel::{Receiver, bounded};
+use clap::{Args, ValueEnum};
+use crossbeam::channel::bounded;
 use rustix::thread::CapabilitySet;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-use tracing::{error, info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing::{info, warn};
 
 use super::check::before_start;
+use super::keeper::Keeper;
+use super::log::Log;
 use super::privileges;
-use super::reload::reload;
-use super::supervisor::Supervisor;
-use super::{DONE, FAILED, MISUSED, complain, load, say};
-use crate::config::{Plan, Topology};
-use crate::control::{
-    ControlSocket, Errand, HttpServer, Outcome, Request, done, exit_table, flows_json,
-};
+use super::{FAILED, MISUSED, complain, load, say};
+use crate::config::{LogFormat, Plan, Topology};
+use crate::control::{ControlSocket, HttpServer, exit_table};
 use crate::engine::Engine;
 use crate::port::pcap::{PcapPort, PcapSetup};
 use crate::port::{Port, PortError};
 
-/// How often the main thread looks for signals and for the end of a drain. Longer is felt at exit;
-/// shorter wakes a core that others may need.
-const WATCH: Duration = Duration::from_millis(20);
-
 /// Requests of the control socket that may wait. More are refused: the engine is busy.
 const ERRANDS: usize = 16;
 
-/// Runs the engine of `file` until it is told to stop; returns the exit code.
-pub(super) fn run(file: &Path) -> u8 {
+#[derive(Args, Debug)]
+pub(super) struct Options {
+    /// Configuration file
+    #[arg(short, long, value_name = "FILE")]
+    config: PathBuf,
+    /// How the log is written, whatever the file says
+    #[arg(long, value_name = "FORMAT")]
+    log_format: Option<Format>,
+}
+
+#[derive(Clone, Copy, ValueEnum, Debug)]
+enum Format {
+    /// A line for people
+    Text,
+    /// A JSON object a line
+    Json,
+}
+
+impl From<Format> for LogFormat {
+    fn from(format: Format) -> Self {
+        match format {
+            Format::Text => Self::Text,
+            Format::Json => Self::Json,
+        }
+    }
+}
+
+/// Runs an engine until it is told to stop; returns the exit code.
+pub(super) fn run(options: &Options) -> u8 {
+    let file = options.config.as_path();
     let Ok(plan) = load(file) else { return MISUSED };
-    log();
+    let (log, sink) = Log::new(&plan.engine, options.log_format.map(LogFormat::from));
+    sink.install();
     std::panic::set_hook(Box::new(|panic| end_on_panic(panic)));
     if let Err(cause) = privileges::gain_none() {
         warn!("what this process executes may gain rights: {cause}");
@@ -57,8 +78,8 @@ pub(super) fn run(file: &Path) -> u8 {
         let pinned: Vec<_> = cores.iter().copied().map(Some).collect();
         let signal = || signals.pending().next();
         match plan.pcap_setups() {
-            Some(captures) => serve(&plan, file, play(&captures)?, &pinned, signal, settle),
-            None => serve(&plan, file, open(&plan, &cores)?, &pinned, signal, settle),
+            Some(captures) => serve(&plan, file, log, play(&captures)?, &pinned, signal, settle),
+            None => serve(&plan, file, log, open(&plan, &cores)?, &pinned, signal, settle),
         }
     });
     outcome.unwrap_or_else(|cause| {
@@ -88,15 +109,6 @@ fn settle(kept: CapabilitySet) {
         Ok(stubborn) => warn!("these threads keep their capabilities: {stubborn:?}"),
         Err(cause) => warn!("capabilities are kept: {cause}"),
     }
-}
-
-/// The log, on standard error; `USHER_LOG` says how much of it (`info`, `debug`, `usher=trace`).
-fn log() {
-    let filter = EnvFilter::try_from_env("USHER_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let colours = std::io::stderr().is_terminal();
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours);
-    // a log that is there already is as good
-    let _ = log.with_writer(std::io::stderr).try_init();
 }
 
 /// Opens ports that play captures, in the plan's order.
@@ -129,14 +141,15 @@ fn open(_: &Plan, _: &[usize]) -> Result<Vec<crate::port::memory::MemoryPort>, P
 fn serve<P: Port + 'static>(
     plan: &Plan,
     file: &Path,
+    log: Log,
     ports: Vec<P>,
     cores: &[Option<usize>],
-    mut signal: impl FnMut() -> Option<i32>,
+    signal: impl FnMut() -> Option<i32>,
     settle: impl FnOnce(CapabilitySet),
 ) -> Result<u8, Box<dyn Error + Send + Sync>> {
     let mut kept: CapabilitySet =
         ports.iter().map(|port| privileges::kept(port.driver())).collect();
-    let mut engine = Engine::start(plan, ports, cores)?;
+    let engine = Engine::start(plan, ports, cores)?;
     let socket = &plan.engine.control_socket;
     let (errands, asked) = bounded(ERRANDS);
     let group = plan.engine.control_group;
@@ -154,13 +167,12 @@ fn serve<P: Port + 'static>(
         metrics.as_ref().is_some_and(|server| !server.has_address()),
     );
     settle(kept);
-    let mut supervisor = Supervisor::of_environment();
-    supervisor.ready(serving(plan));
+    let mut keeper = Keeper::new(engine, file, log);
     say("usher ready");
-    let code = watch(&mut engine, file, &asked, &mut signal, &mut supervisor);
+    let code = keeper.watch(&asked, signal);
     // in this order: who waits for an errand that nobody carries out any more ends first
     drop((asked, control, metrics));
-    say(&exit_table(&engine.stats()));
+    say(&exit_table(&keeper.engine.stats()));
     Ok(code)
 }
 
@@ -184,91 +196,11 @@ fn announce(snapshot: &crate::stats::Snapshot, metrics: Option<&HttpServer>) {
     }
 }
 
-/// Obeys signals and the control socket until the workers have ended; returns the exit code.
-fn watch<P: Port + 'static>(
-    engine: &mut Engine<P>,
-    file: &Path,
-    asked: &Receiver<Errand>,
-    signal: &mut impl FnMut() -> Option<i32>,
-    supervisor: &mut Supervisor,
-) -> u8 {
-    let mut draining = false;
-    while !engine.is_finished() {
-        supervisor.watch(|| engine.turns());
-        match signal() {
-            Some(SIGHUP) => match reload_and_tell(engine, file, supervisor) {
-                Ok(done) => info!("reload: {done}"),
-                Err(error) => error!("reload: {error}"),
-            },
-            Some(_) if draining => {
-                warn!("a second signal: ending at once");
-                return FAILED;
-            }
-            Some(_) => {
-                draining = true;
-                let limit = engine.plan().engine.drain_timeout;
-                let status = format!("draining, for at most {}", humantime::format_duration(limit));
-                info!("{status}");
-                supervisor.stopping(limit, status);
-                engine.drain(limit);
-            }
-            None => {
-                if let Ok(Errand { request, answer }) = asked.recv_timeout(WATCH) {
-                    // one that went away hears nothing
-                    let _ = answer.send(carry_out(engine, file, request, supervisor));
-                }
-            }
-        }
-    }
-    if !draining {
-        error!("every worker has ended by itself");
-    }
-    if draining { DONE } else { FAILED }
-}
-
-/// Does what a client of the control socket asked for.
-fn carry_out<P: Port + 'static>(
-    engine: &mut Engine<P>,
-    file: &Path,
-    request: Request,
-    supervisor: &mut Supervisor,
-) -> Outcome {
-    match request {
-        Request::Flows(query) => engine.flows(&query).map(|found| flows_json(&found)),
-        Request::Reload => reload_and_tell(engine, file, supervisor).map(done),
-        Request::Backend { service, address, drained } => {
-            let outcome = engine.set_drained(&service, address, drained)?;
-            info!("backend {outcome}");
-            Ok(done(outcome))
-        }
-    }
-}
-
-fn reload_and_tell<P: Port + 'static>(
-    engine: &mut Engine<P>,
-    file: &Path,
-    supervisor: &mut Supervisor,
-) -> Result<String, String> {
-    supervisor.reloading();
-    let outcome = reload(engine, file);
-    let serving = serving(engine.plan());
-    match &outcome {
-        Ok(_) => supervisor.ready(serving),
-        Err(_) => supervisor.ready(format!("{serving}; the last reload was refused")),
-    }
-    outcome
-}
-
-/// What a supervisor shows beside the engine's name.
-fn serving(plan: &Plan) -> String {
-    let (ports, services) = (plan.ports.len(), plan.services.len());
-    format!("serving: {ports} port(s), {services} service(s)")
-}
-
 #[cfg(test)]
 mod tests {
     use usher_proto::testing::{OUR_MAC, tcp};
 
+    use super::super::DONE;
     use super::*;
     use crate::port::memory::{self, Options};
     use crate::port::{Burst, PortStats, QueuePair};
@@ -285,6 +217,15 @@ mod tests {
         Plan::parse(&text, Path::new("usher.toml")).unwrap_or_else(|e| panic!("{e}"))
     }
 
+    fn nowhere() -> &'static Path {
+        Path::new("nowhere.toml")
+    }
+
+    /// A log that is not installed.
+    fn log(plan: &Plan) -> Log {
+        Log::new(&plan.engine, None).0
+    }
+
     /// Other tests run in this process.
     fn keep(_: CapabilitySet) {}
 
@@ -294,7 +235,7 @@ mod tests {
         let (port, _wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
         let mut signals = vec![SIGTERM, SIGHUP].into_iter().rev();
         let code =
-            serve(&plan, Path::new("nowhere.toml"), vec![port], &[None], || signals.next(), keep);
+            serve(&plan, nowhere(), log(&plan), vec![port], &[None], || signals.next(), keep);
         assert_eq!(code.unwrap(), DONE);
         assert!(!plan.engine.control_socket.exists());
     }
@@ -314,7 +255,7 @@ mod tests {
             asked += 1;
             (asked == 1 || asked == 4).then_some(SIGINT)
         };
-        let code = serve(&plan, Path::new("nowhere.toml"), vec![port], &[None], signal, keep);
+        let code = serve(&plan, nowhere(), log(&plan), vec![port], &[None], signal, keep);
         assert_eq!(code.unwrap(), FAILED);
     }
 
@@ -328,14 +269,16 @@ mod tests {
         let mut plan = plan("occupied");
         std::fs::write(&plan.engine.control_socket, "in the way").unwrap();
         let (port, _wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
-        let error = serve(&plan, Path::new("x"), vec![port], &[None], || None, keep).unwrap_err();
+        let error =
+            serve(&plan, nowhere(), log(&plan), vec![port], &[None], || None, keep).unwrap_err();
         assert!(error.to_string().contains("no socket is in its place"), "{error}");
         std::fs::remove_file(&plan.engine.control_socket).unwrap();
         let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = taken.local_addr().unwrap();
         plan.metrics = Some(address);
         let (port, _wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
-        let error = serve(&plan, Path::new("x"), vec![port], &[None], || None, keep).unwrap_err();
+        let error =
+            serve(&plan, nowhere(), log(&plan), vec![port], &[None], || None, keep).unwrap_err();
         assert!(error.to_string().starts_with(&format!("metrics.listen {address}:")), "{error}");
     }
 
@@ -389,8 +332,8 @@ mod tests {
         if std::env::var_os(IN_CHILD).is_some() {
             std::panic::set_hook(Box::new(|panic| end_on_panic(panic)));
             let (port, _wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
-            let _ =
-                serve(&plan("panics"), Path::new("x"), vec![Faulty(port)], &[None], || None, keep);
+            let plan = plan("panics");
+            let _ = serve(&plan, nowhere(), log(&plan), vec![Faulty(port)], &[None], || None, keep);
             return;
         }
         let name = "cli::run::tests::a_panic_in_a_worker_ends_the_process_with_1_and_words";

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::unistd::Group;
 use usher_proto::tcp::{Policy, Refusal};
 
-use super::plan::{Cookies, Cores, DpdkPlan, EnginePlan, HandshakePlan, Memory};
+use super::plan::{Cookies, Cores, DpdkPlan, EnginePlan, HandshakePlan, LogFormat, Memory};
 use super::problem::At;
 use super::secret;
 use super::section::Section;
@@ -32,7 +32,41 @@ pub(super) fn engine(section: Option<&Section<'_>>, dir: &Path) -> EnginePlan {
             .and_then(|s| socket(s, dir))
             .unwrap_or_else(|| PathBuf::from(DEFAULT_SOCKET)),
         control_group: section.and_then(group),
+        log_level: section.and_then(log_level).unwrap_or_else(|| "info".into()),
+        log_format: section
+            .and_then(|s| s.choice("log_format", &LOG_FORMATS))
+            .map_or(LogFormat::Text, |at| at.value),
     }
+}
+
+const LOG_FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
+
+/// How much there is to log, from nothing to everything.
+pub const LOG_LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+
+/// Whether `text` says how much is to be logged: one of [`LOG_LEVELS`], or several with commas between them, of which
+/// all but one are for a part of the program: `warn,usher::control=debug`.
+#[must_use]
+pub fn is_log_level(text: &str) -> bool {
+    let is_level = |level: &str| LOG_LEVELS.contains(&level);
+    let is_target = |target: &str| {
+        let letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b':';
+        !target.is_empty() && target.bytes().all(letter)
+    };
+    text.split(',').all(|one| match one.split_once('=') {
+        Some((target, level)) => is_target(target) && is_level(level),
+        None => is_level(one),
+    })
+}
+
+fn log_level(section: &Section<'_>) -> Option<String> {
+    let text = section.text("log_level")?;
+    if !is_log_level(text.value) {
+        let what = format!("`{}` says no log level", text.value);
+        let right = format!("write one of {}", LOG_LEVELS.join(", "));
+        section.problems().add(&text, what, right);
+    }
+    Some(text.value.into())
 }
 
 /// `engine.control_group`: the number of a group that this host has.

@@ -5,6 +5,7 @@
 //! and `later` know the tables; `resolve` makes the parts fit. Called at start, on reload and by
 //! `usher check`; never on the packet path.
 
+mod changes;
 mod cores;
 #[cfg(feature = "dpdk")]
 mod dpdk;
@@ -30,11 +31,11 @@ use std::path::Path;
 use toml::de::DeTable;
 
 pub use cores::{CoreError, Topology};
-pub use global::DEFAULT_SOCKET;
+pub use global::{DEFAULT_SOCKET, LOG_LEVELS, is_log_level};
 pub use plan::{
     BackendPlan, Balance, Check, Cookies, Cores, Device, DpdkPlan, EnginePlan, Forward,
-    HandshakePlan, HealthPlan, Memory, PcapFiles, Plan, PortPlan, Prefix, ProxyHeader, ProxyPlan,
-    SecretPlan, ServiceKind, ServicePlan,
+    HandshakePlan, HealthPlan, LogFormat, Memory, PcapFiles, Plan, PortPlan, Prefix, ProxyHeader,
+    ProxyPlan, SecretPlan, ServiceKind, ServicePlan,
 };
 pub(crate) use port::is_pci;
 pub use problem::ConfigError;

@@ -47,6 +47,19 @@ pub struct EnginePlan {
     pub control_socket: PathBuf,
     /// The group that may use it beside the engine's user, by number.
     pub control_group: Option<u32>,
+    /// What is logged: see `is_log_level`.
+    pub log_level: String,
+    /// How it is written.
+    pub log_format: LogFormat,
+}
+
+/// `engine.log_format`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LogFormat {
+    /// A line for people.
+    Text,
+    /// A JSON object a line.
+    Json,
 }
 
 /// `engine.cores`.
@@ -215,6 +228,8 @@ pub struct ServicePlan {
     pub port: usize,
     /// What answers.
     pub kind: ServiceKind,
+    /// Whether it takes no new connections: an operator's order. A file never says so.
+    pub drained: bool,
 }
 
 /// `service.kind`; `ring` is not in this version.

@@ -3,10 +3,10 @@
 use super::plan::{Plan, PortPlan};
 
 impl Plan {
-    /// The first key in which `next` differs from this plan and which a running engine cannot change. The secret
+    /// The keys in which `next` differs from this plan and which a running engine cannot change. The secret
     /// file's content is for the keys themselves to judge.
     #[must_use]
-    pub fn fixed_difference(&self, next: &Self) -> Option<&'static str> {
+    pub fn fixed_differences(&self, next: &Self) -> Vec<String> {
         let Self { engine, dpdk, ports, flow_capacity, policy, handshake, .. } = self;
         let secret = |plan: &Self| plan.handshake.secret.is_some();
         let same = [
@@ -21,18 +21,27 @@ impl Plan {
             // cookies that are on their way were issued with it, and they do not carry it
             ("handshake.window_scale", policy.window_scale == next.policy.window_scale),
             ("handshake.secret_file", handshake.secret.is_some() == secret(next)),
+            ("engine.log_format", engine.log_format == next.engine.log_format),
             ("metrics.listen", self.metrics == next.metrics),
             ("port", ports.len() == next.ports.len()),
         ];
-        let key = same.iter().find(|(_, same)| !same).map(|(key, _)| *key);
-        key.or_else(|| {
-            ports.iter().zip(&next.ports).find_map(|(port, next)| port_difference(port, next))
-        })
+        let mut keys: Vec<String> = differing(&same).map(|key| format!("`{key}`")).collect();
+        if ports.len() == next.ports.len() {
+            ports.iter().zip(&next.ports).for_each(|(port, next)| keys.extend(fixed(port, next)));
+        }
+        keys
     }
 }
 
+/// The keys whose values are not the same.
+pub(super) fn differing<'a>(
+    same: &'a [(&'static str, bool)],
+) -> impl Iterator<Item = &'static str> + 'a {
+    same.iter().filter(|(_, same)| !same).map(|(key, _)| *key)
+}
+
 /// The addresses of services may change: they are the services'.
-fn port_difference(port: &PortPlan, next: &PortPlan) -> Option<&'static str> {
+fn fixed(port: &PortPlan, next: &PortPlan) -> Vec<String> {
     let PortPlan { name, device, queues, addresses, gateways, vlan, mtu, vips: _ } = port;
     let same = [
         ("port.name", *name == next.name),
@@ -43,5 +52,5 @@ fn port_difference(port: &PortPlan, next: &PortPlan) -> Option<&'static str> {
         ("port.vlan", *vlan == next.vlan),
         ("port.mtu", *mtu == next.mtu),
     ];
-    same.iter().find(|(_, same)| !same).map(|(key, _)| *key)
+    differing(&same).map(|key| format!("`{key}` of {name:?}")).collect()
 }

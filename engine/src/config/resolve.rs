@@ -140,6 +140,7 @@ pub(super) fn services(
             listen: service.listen.iter().map(|listen| listen.value).collect(),
             port,
             kind,
+            drained: false,
         });
     }
     plans

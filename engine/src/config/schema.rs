@@ -71,6 +71,8 @@ pub(super) static TABLES: &[Table] = &[
             ("drain_timeout", "\"10s\""),
             ("control_socket", "\"/run/usher/control.sock\""),
             ("control_group", "\"adm\""),
+            ("log_level", "\"info\""),
+            ("log_format", "\"text\""),
         ],
     },
     Table {

@@ -12,6 +12,8 @@ use super::schema::TABLES;
 use super::*;
 
 /// A file in which everything is right.
+mod reload;
+
 const RIGHT: &str = r#"
 [[port]]
 name = "wan"
@@ -396,69 +398,6 @@ fn everything_that_is_wrong_is_reported_at_once() {
 fn a_file_that_is_not_there() {
     let error = Plan::load(Path::new("nowhere.toml")).unwrap_err();
     insta::assert_snapshot!(error.to_string());
-}
-
-/// Each key that a reload cannot change is named, and the others are not.
-#[test]
-fn what_a_reload_cannot_change_is_named() {
-    let text = |edit: &(&str, &str)| {
-        assert!(RIGHT.contains(edit.0), "{}", edit.0);
-        RIGHT.replacen(edit.0, edit.1, 1)
-    };
-    let difference = |edit: (&str, &str)| {
-        let next = parse(&text(&edit)).unwrap_or_else(|e| panic!("{e}"));
-        parse(RIGHT).unwrap().fixed_difference(&next)
-    };
-    let table = |line: &str| {
-        let (table, key) = line.split_once(' ').unwrap();
-        let line = format!("[{table}]\n{key}\n[[port]]");
-        difference(("[[port]]", &line))
-    };
-    for (line, key) in [
-        ("engine cores = [1]", "engine.cores"),
-        ("engine control_socket = \"x\"", "engine.control_socket"),
-        ("dpdk memory = \"none\"", "dpdk.memory"),
-        ("dpdk memory_mb = 64", "dpdk.memory_mb"),
-        ("dpdk eal_args = [\"-v\"]", "dpdk.eal_args"),
-        ("dpdk mbufs_per_port = 1024", "dpdk.mbufs_per_port"),
-        ("flow_table capacity = 99_999", "flow_table.capacity"),
-        ("handshake window_scale = 8", "handshake.window_scale"),
-        ("metrics listen = \"127.0.0.1:1\"", "metrics.listen"),
-    ] {
-        assert_eq!(table(line), Some(key));
-    }
-    let service = "[[service]]";
-    for (edit, key) in [
-        (("name = \"wan\"", "name = \"lan\""), "port.name"),
-        (("iface=e0", "iface=e1"), "port.device"),
-        (("10.10.0.2/16", "10.10.0.3/16"), "port.addresses"),
-        ((service, "queues = 1\n[[service]]"), "port.queues"),
-        ((service, "gateways = [\"10.10.0.1\"]\n[[service]]"), "port.gateways"),
-        ((service, "vlan = 5\n[[service]]"), "port.vlan"),
-        ((service, "mtu = 1400\n[[service]]"), "port.mtu"),
-    ] {
-        assert_eq!(difference(edit), Some(key));
-    }
-    for line in [
-        "engine drain_timeout = \"1s\"",
-        "handshake cookies = \"never\"",
-        "handshake ecn = false",
-        "handshake syn_ack_retries = 1",
-        "handshake half_open_limit = 4",
-        "handshake unknown_port = \"drop\"",
-        "handshake invalid_ack = \"reset\"",
-        "timeouts idle = \"5s\"",
-    ] {
-        assert_eq!(table(line), None, "{line}");
-    }
-    for edit in [("hello", "other"), ("10.10.0.11:80", "10.10.0.12:81"), ("\"hi\"", "\"ho\"")] {
-        assert_eq!(difference(edit), None, "{edit:?}");
-    }
-    let second = format!(
-        "{}\n[[port]]\nname = \"lan\"\ndevice = \"net_null0\"",
-        text(&("kind", "port = \"wan\"\nkind"))
-    );
-    assert_eq!(parse(RIGHT).unwrap().fixed_difference(&parse(&second).unwrap()), Some("port"));
 }
 
 /// What the fuzz target `config` holds: a plan, or everything that is wrong with its line.

@@ -30,6 +30,13 @@ pub fn backends_json(snapshot: &Snapshot) -> Value {
     json!({ "backends": snapshot.backends.iter().map(backend).collect::<Vec<_>>() })
 }
 
+/// The services that are configured.
+#[must_use]
+pub fn services_json(snapshot: &Snapshot) -> Value {
+    let configured = snapshot.services.iter().filter(|one| !one.kind.is_empty());
+    json!({ "services": configured.map(service).collect::<Vec<_>>() })
+}
+
 fn backend(backend: &BackendSnapshot) -> Value {
     let WorkerBackend { state, connections, .. } = &backend.sum;
     let learned = state.learned.map(|learned| {
@@ -74,6 +81,9 @@ fn worker((index, worker): (usize, &WorkerSnapshot)) -> Value {
 fn service(service: &ServiceSnapshot) -> Value {
     let mut object = Map::new();
     object.insert("name".into(), service.name.clone().into());
+    object.insert("kind".into(), service.kind.into());
+    object.insert("listen".into(), json!(service.listen));
+    object.insert("drained".into(), service.drained.into());
     for counter in ServiceCounter::ALL {
         object.insert(counter.name().into(), service.counter(*counter).into());
     }

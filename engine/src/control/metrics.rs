@@ -169,6 +169,18 @@ fn handshakes(page: &mut Page<'_>, snapshot: &Snapshot) -> fmt::Result {
             })
         })
     })?;
+    page.gauge(
+        "service_drained",
+        "Whether an operator has taken the service out",
+        None,
+        |sample| {
+            let configured = snapshot.services.iter().filter(|service| !service.kind.is_empty());
+            for service in configured {
+                sample(&[("service", &service.name)], f64::from(u8::from(service.drained)))?;
+            }
+            Ok(())
+        },
+    )?;
     let help = "From SYN to third ACK, of handshakes without cookie";
     let unit = Some(&Unit::Seconds);
     let mut metric = page.0.encode_descriptor("handshake", help, unit, MetricType::Histogram)?;

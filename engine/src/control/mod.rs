@@ -31,11 +31,11 @@ use crate::stats::Snapshot;
 
 pub use flows::{Flow, FlowQuery, Flows, flows_json};
 pub use http::HttpServer;
-pub use json::{backends_json, stats_json};
+pub use json::{backends_json, services_json, stats_json};
 pub use metrics::prometheus_text;
 pub use request::{Errand, Outcome, PROTOCOL, Request, done};
 pub use socket::{Connection, ControlSocket, request};
-pub use table::{backends_table, exit_table, flows_table, stats_table};
+pub use table::{backends_table, exit_table, flows_table, services_table, stats_table};
 
 /// What is asked of the engine.
 pub trait Source: Send + Sync {

@@ -1,6 +1,7 @@
 //! What may be asked over the control socket: a line's words, and what they mean.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use crossbeam::channel::Sender;
 use serde::Deserialize;
@@ -15,7 +16,15 @@ pub const PROTOCOL: u64 = 1;
 #[derive(PartialEq, Eq, Debug)]
 pub enum Request {
     /// The configuration file is to be read again; a sentence says what came of it.
-    Reload,
+    Reload {
+        /// Whether only what would come of it is to be told.
+        dry_run: bool,
+    },
+    /// The engine is to take no new connections and to end when none is left.
+    Drain {
+        /// After so long what is left is reset; else as configured.
+        timeout: Option<Duration>,
+    },
     /// A sample of the flows is wanted.
     Flows(FlowQuery),
     /// A backend is to be taken out, or back in; a sentence says what came of it.
@@ -27,6 +36,24 @@ pub enum Request {
         /// Whether it gets no new connections.
         drained: bool,
     },
+    /// A backend is to have another weight.
+    Weight {
+        /// The name of its service.
+        service: String,
+        /// Its address and TCP port.
+        address: SocketAddr,
+        /// 1 to 1000.
+        weight: u16,
+    },
+    /// A service is to be taken out, or back in.
+    Service {
+        /// Its name.
+        service: String,
+        /// Whether it takes no new connections.
+        drained: bool,
+    },
+    /// Another log level, or the present one is asked for.
+    LogLevel(Option<String>),
 }
 
 /// A request and where its outcome goes: a sentence or an object, or why not.
@@ -56,6 +83,8 @@ pub(super) enum Asked {
     Stats,
     /// The backends, of one service if it is named.
     Backends(Option<String>),
+    /// The services.
+    Services,
     /// What is for the engine's own thread.
     Errand(Request),
 }
@@ -69,7 +98,14 @@ enum Command {
     #[serde(rename = "stats")]
     Stats {},
     #[serde(rename = "reload")]
-    Reload {},
+    Reload {
+        #[serde(default)]
+        dry_run: bool,
+    },
+    #[serde(rename = "drain")]
+    Drain { timeout_ms: Option<u32> },
+    #[serde(rename = "log level")]
+    LogLevel { level: Option<String> },
     #[serde(rename = "flows")]
     Flows(FlowQuery),
     #[serde(rename = "backend list")]
@@ -78,22 +114,42 @@ enum Command {
     BackendDrain { service: String, address: SocketAddr },
     #[serde(rename = "backend enable")]
     BackendEnable { service: String, address: SocketAddr },
+    #[serde(rename = "backend weight")]
+    BackendWeight { service: String, address: SocketAddr, weight: u16 },
+    #[serde(rename = "service list")]
+    ServiceList {},
+    #[serde(rename = "service drain")]
+    ServiceDrain { service: String },
+    #[serde(rename = "service enable")]
+    ServiceEnable { service: String },
 }
 
 impl From<Command> for Asked {
     fn from(command: Command) -> Self {
-        let backend = |service, address, drained| {
-            Self::Errand(Request::Backend { service, address, drained })
-        };
-        match command {
-            Command::Version {} => Self::Version,
-            Command::Stats {} => Self::Stats,
-            Command::Reload {} => Self::Errand(Request::Reload),
-            Command::Flows(query) => Self::Errand(Request::Flows(query)),
-            Command::BackendList { service } => Self::Backends(service),
-            Command::BackendDrain { service, address } => backend(service, address, true),
-            Command::BackendEnable { service, address } => backend(service, address, false),
-        }
+        Self::Errand(match command {
+            Command::Version {} => return Self::Version,
+            Command::Stats {} => return Self::Stats,
+            Command::BackendList { service } => return Self::Backends(service),
+            Command::ServiceList {} => return Self::Services,
+            Command::Reload { dry_run } => Request::Reload { dry_run },
+            Command::Drain { timeout_ms } => {
+                let timeout = timeout_ms.map(|ms| Duration::from_millis(ms.into()));
+                Request::Drain { timeout }
+            }
+            Command::LogLevel { level } => Request::LogLevel(level),
+            Command::Flows(query) => Request::Flows(query),
+            Command::BackendDrain { service, address } => {
+                Request::Backend { service, address, drained: true }
+            }
+            Command::BackendEnable { service, address } => {
+                Request::Backend { service, address, drained: false }
+            }
+            Command::BackendWeight { service, address, weight } => {
+                Request::Weight { service, address, weight }
+            }
+            Command::ServiceDrain { service } => Request::Service { service, drained: true },
+            Command::ServiceEnable { service } => Request::Service { service, drained: false },
+        })
     }
 }
 
@@ -136,6 +192,24 @@ mod tests {
         let address = "[fd00::2]:80".parse().unwrap();
         let order = Request::Backend { service: "web".into(), address, drained: true };
         assert_eq!(read(drain), Ok(Asked::Errand(order)));
+    }
+
+    /// Each command of `docs/CONTROL.md`.
+    #[test]
+    fn every_command_is_read() {
+        let page = include_str!("../../../docs/CONTROL.md");
+        let rows = page.lines().filter_map(|line| line.strip_prefix("| `"));
+        let cells = rows.filter_map(|row| row.split_once(" |"));
+        let named: Vec<&str> = cells.flat_map(|(cell, _)| cell.split('`').step_by(2)).collect();
+        let named: Vec<&str> = named.into_iter().filter(|name| !name.is_empty()).collect();
+        let error = error(r#"{"command":"explode"}"#);
+        let (_, known) = error.split_once("expected one of ").expect("all are listed");
+        let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+        let sorted = |mut names: Vec<&str>| {
+            names.sort_unstable();
+            names.join("|")
+        };
+        assert_eq!(sorted(named), sorted(known));
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::client::{Client, Gone, Line, REQUEST_MAX, State};
 use super::request::{Asked, Errand, PROTOCOL, Request, read};
-use super::{SharedSource, backends_json, stats_json};
+use super::{SharedSource, backends_json, services_json, stats_json};
 use crate::clock::{Clock, SystemClock};
 
 /// Clients at once. Each has at most a request and an answer in memory.
@@ -38,6 +38,7 @@ impl Engine {
             Ok(Asked::Version) => says(version(&self.source)),
             Ok(Asked::Stats) => says(stats_json(&self.source.snapshot())),
             Ok(Asked::Backends(service)) => says(self.backends(service.as_deref())),
+            Ok(Asked::Services) => says(services_json(&self.source.snapshot())),
             Ok(Asked::Errand(request)) => self.errand(request),
             Err(error) => fails(&error),
         }

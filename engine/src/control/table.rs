@@ -62,6 +62,24 @@ pub fn backends_table(answer: &Value) -> String {
     table.to_string()
 }
 
+/// What `usher service list` prints of the object that the engine answered with.
+#[must_use]
+pub fn services_table(answer: &Value) -> String {
+    let mut table = Table::new();
+    table.load_style(UTF8_BORDERS_ONLY);
+    table.set_header(["SERVICE", "KIND", "LISTENS AT", "STATE", "STARTED", "OPENED"]);
+    for object in objects(&answer["services"]) {
+        let [name, kind] = ["name", "kind"].map(|key| plain(&object[key]));
+        let listen = object["listen"].as_array().into_iter().flatten().map(plain);
+        let listen = listen.collect::<Vec<_>>().join("\n");
+        let state = if object["drained"] == true { "drained" } else { "serves" }.to_owned();
+        let [started, opened] =
+            ["handshakes_started", "handshakes_completed"].map(|key| object[key].to_string());
+        table.add_row([name, kind, listen, state, started, opened]);
+    }
+    table.to_string()
+}
+
 /// What `usher flows` prints of the object that the engine answered with.
 #[must_use]
 pub fn flows_table(answer: &Value) -> String {

@@ -42,8 +42,12 @@ impl Source for Seen {
         let backend = WorkerBackend { state, connections: 5, counters: [9, 1, 2, 3, 40, 4] };
         tally.set_backend(0, &backend);
         let worker = crate::stats::WorkerSnapshot { core: 1, ..tally.snapshot() };
-        let service =
-            crate::stats::ServiceSnapshot { name: "hello".into(), ..worker.services[0].clone() };
+        let service = crate::stats::ServiceSnapshot {
+            name: "hello".into(),
+            kind: "respond",
+            listen: vec!["10.10.0.10:80".parse().unwrap()],
+            ..worker.services[0].clone()
+        };
         let port = PortSnapshot { name: "wan".into(), link_up: true, ..PortSnapshot::default() };
         Snapshot {
             uptime_us: 2_500_000,
@@ -106,6 +110,7 @@ fn tables_show_what_happened() {
     );
     insta::assert_snapshot!(exit_table(&Seen.snapshot()));
     insta::assert_snapshot!(backends_table(&backends_json(&Seen.snapshot())));
+    insta::assert_snapshot!(services_table(&services_json(&Seen.snapshot())));
 }
 
 fn get(server: &HttpServer, request: &str) -> String {

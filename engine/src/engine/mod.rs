@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `flows` | samples of the flow tables |
 //! | `keys` | secrets: from a file or random, and what a reload may do to them |
+//! | `overrides` | what operators have ordered beyond the file |
 //! | `shared` | what readers of counts see |
 //! | `thread` | a worker's thread and the orders that it obeys |
 
@@ -15,6 +16,7 @@
 
 mod flows;
 mod keys;
+mod overrides;
 mod shared;
 mod thread;
 
@@ -28,6 +30,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Sender, bounded};
 
+use self::overrides::Overrides;
 use self::shared::Shared;
 use self::thread::{Order, Post};
 use crate::clock::{Clock, SystemClock};
@@ -35,15 +38,17 @@ use crate::config::Plan;
 use crate::control::Source;
 use crate::port::{Port, PortError, groups_of};
 use crate::stats::{BackendSnapshot, Snapshot};
-use crate::worker::{LastIssued, Outfit, Station, View};
+use crate::worker::{Keyring, LastIssued, Outfit, Station, View};
 
 /// How many names an error lists.
 const LISTED: usize = 8;
 
 /// A running engine. Dropping it stops it.
 pub struct Engine<P: Port> {
-    /// What runs.
+    /// What runs, as its file says.
     plan: Plan,
+    /// What runs otherwise.
+    overrides: Overrides,
     view: Arc<View>,
     clock: SystemClock,
     shared: Arc<Shared<P>>,
@@ -89,7 +94,9 @@ where
         }
         let shared = Arc::new(Shared::new(ports, boards, &view, clock));
         let (orders, threads) = (Vec::new(), Vec::new());
-        let mut engine = Self { plan: plan.clone(), view, clock, shared, orders, threads };
+        let overrides = Overrides::default();
+        let mut engine =
+            Self { plan: plan.clone(), overrides, view, clock, shared, orders, threads };
         engine.spawn(posts)?;
         Ok(engine)
     }
@@ -123,26 +130,49 @@ where
     ///
     /// When it differs in what cannot change while the engine runs: one sentence, and nothing has changed.
     pub fn reload(&mut self, plan: &Plan) -> Result<(), String> {
+        let keyring = self.admit(plan)?;
+        let overrides = self.overrides.following(plan);
+        self.go_on(&overrides.applied_to(plan), keyring)?;
+        (self.plan, self.overrides) = (plan.clone(), overrides);
+        Ok(())
+    }
+
+    /// What [`Self::reload`] with `plan` would refuse: nothing, or a sentence. Changes nothing.
+    #[must_use]
+    pub fn refusal(&self, plan: &Plan) -> Option<String> {
+        let keyring = self.admit(plan);
+        let view = keyring.and_then(|keyring| self.next_view(plan, keyring));
+        view.err()
+    }
+
+    /// The keys for `plan`, if the running engine can go on with it.
+    fn admit(&self, plan: &Plan) -> Result<Keyring, String> {
         if self.shared.is_draining() {
             return Err("the engine is draining".into());
         }
-        if let Some(key) = self.plan.fixed_difference(plan) {
-            return Err(format!("`{key}` cannot change while the engine runs: restart it"));
+        let fixed = self.plan.fixed_differences(plan);
+        if !fixed.is_empty() {
+            let keys = fixed.join(", ");
+            return Err(format!("{keys} cannot change while the engine runs: restart it"));
         }
-        let epoch = self.clock.now().epoch;
-        let (running, next) = (&self.plan.handshake, &plan.handshake);
-        let keyring = keys::follow(self.view.keyring(), running, next, epoch)?;
+        let mut clock = self.clock;
+        let epoch = clock.now().epoch;
+        keys::follow(self.view.keyring(), &self.plan.handshake, &plan.handshake, epoch)
+    }
+
+    fn next_view(&self, plan: &Plan, keyring: Keyring) -> Result<View, String> {
         let in_use = |edition| self.shared.holds(edition);
-        let view = self
-            .view
-            .following(plan, keyring, in_use)
-            .map_err(|exhausted| exhausted.to_string())?;
-        let view = Arc::new(view);
+        self.view.following(plan, keyring, in_use).map_err(|exhausted| exhausted.to_string())
+    }
+
+    /// Gives the workers `plan`, overrides and all.
+    fn go_on(&mut self, plan: &Plan, keyring: Keyring) -> Result<(), String> {
+        let view = Arc::new(self.next_view(plan, keyring)?);
         for (port, addresses) in self.shared.ports().iter_mut().zip(view.addresses()) {
             port.join(&groups_of(addresses));
         }
         self.exchange(&view);
-        (self.plan, self.view) = (plan.clone(), view);
+        self.view = view;
         Ok(())
     }
 
@@ -174,21 +204,7 @@ where
         address: SocketAddr,
         drained: bool,
     ) -> Result<String, String> {
-        let all = || self.view.backends();
-        let own = || all().filter(|(_, name, _)| *name == service);
-        let Some((slot, ..)) = own().find(|(_, _, at)| *at == address) else {
-            let there = listed(own().map(|(_, _, at)| at.to_string()));
-            let services = listed(all().map(|(_, name, _)| format!("{name:?}")));
-            return Err(match (there, services) {
-                (Some(there), _) => {
-                    format!("service {service:?} has no backend {address}: there are {there}")
-                }
-                (None, Some(services)) => {
-                    format!("there is no proxy service {service:?}: there are {services}")
-                }
-                (None, None) => "there is no proxy service, and so no backend".into(),
-            });
-        };
+        let slot = self.slot(service, address)?;
         self.tell_of_backend(slot, drained);
         let backends = self.stats().backends;
         let is_one =
@@ -204,6 +220,26 @@ where
                 "{address} of {service:?} gets no new connections; it has {connections}; no other is usable, so new clients are turned away"
             ),
             (false, _) => format!("{address} of {service:?} gets new connections while it is up"),
+        })
+    }
+
+    /// The slot of a service's backend, or the sentence that says which there are.
+    fn slot(&self, service: &str, address: SocketAddr) -> Result<u16, String> {
+        let all = || self.view.backends();
+        let own = || all().filter(|(_, name, _)| *name == service);
+        if let Some((slot, ..)) = own().find(|(_, _, at)| *at == address) {
+            return Ok(slot);
+        }
+        let there = listed(own().map(|(_, _, at)| at.to_string()));
+        let services = listed(all().map(|(_, name, _)| format!("{name:?}")));
+        Err(match (there, services) {
+            (Some(there), _) => {
+                format!("service {service:?} has no backend {address}: there are {there}")
+            }
+            (None, Some(services)) => {
+                format!("there is no proxy service {service:?}: there are {services}")
+            }
+            (None, None) => "there is no proxy service, and so no backend".into(),
         })
     }
 

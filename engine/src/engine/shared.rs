@@ -13,7 +13,7 @@ use crate::stats::{
     BackendSnapshot, Board, Counter, PortSnapshot, ServiceSnapshot, Snapshot, WorkerBackend,
     WorkerSnapshot, forsaken,
 };
-use crate::worker::View;
+use crate::worker::{Standing, View};
 
 /// Locked by readers of counts and by reloads; workers never touch it.
 pub(super) struct Shared<P> {
@@ -97,9 +97,15 @@ impl Counted {
     }
 
     fn services(&self) -> Vec<ServiceSnapshot> {
-        let empty =
-            |name: &String| ServiceSnapshot { name: name.clone(), ..ServiceSnapshot::default() };
-        self.view.services().iter().map(empty).collect()
+        let services = self.view.services().iter().enumerate();
+        let empty = |(index, name): (usize, &String)| {
+            let mut service = ServiceSnapshot { name: name.clone(), ..ServiceSnapshot::default() };
+            if let Some(Standing { kind, listen, drained }) = self.view.standing(index) {
+                (service.kind, service.listen, service.drained) = (kind, listen, drained);
+            }
+            service
+        };
+        services.map(empty).collect()
     }
 
     fn backends(&self, workers: &[WorkerSnapshot]) -> Vec<BackendSnapshot> {
@@ -152,7 +158,11 @@ impl<P: Port> Source for Shared<P> {
         };
         down.or_else(|| {
             let counted = self.counted();
-            let backends = counted.backends(&counted.workers());
+            let mut backends = counted.backends(&counted.workers());
+            // one that is out on purpose is not missed
+            let is_out =
+                |name: &str| counted.services().iter().any(|s| s.drained && s.name == name);
+            backends.retain(|backend| !is_out(&backend.service));
             forsaken(&backends)
                 .map(|service| format!("no backend of service {service:?} is usable"))
         })

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use usher_proto::tcp::State;
 use usher_proto::testing::{OUR_MAC, read_tcp, tcp};
+use usher_proto::verdict::Reason;
 
 use super::*;
 use crate::control::FlowQuery;
@@ -49,6 +50,11 @@ fn an_engine_starts_answers_and_drains() {
 /// Sends a SYN and waits for what comes back to that TCP port.
 fn knock(wire: &memory::Wire, from: &str, to: &str) -> usher_proto::testing::TcpRead {
     assert!(wire.send(0, &tcp().from(from).to(to).syn(1).build()));
+    heard(wire)
+}
+
+/// Waits for the next segment.
+fn heard(wire: &memory::Wire) -> usher_proto::testing::TcpRead {
     loop {
         match wire.receive(0) {
             Some(frame) if frame.bytes().get(12..14) == Some(&[8, 0]) => {
@@ -75,7 +81,7 @@ fn an_engine_reloads() {
     let text = text.replace("vlan = 0", "vlan = 3");
     let refused = Plan::parse(&text, Path::new("test.toml")).expect("a good configuration");
     let error = engine.reload(&refused).unwrap_err();
-    assert_eq!(error, "`port.vlan` cannot change while the engine runs: restart it");
+    assert_eq!(error, "`port.vlan` of \"wan\" cannot change while the engine runs: restart it");
     assert_eq!(engine.plan(), &other);
     engine.drain(Duration::ZERO);
     assert_eq!(engine.reload(&other).unwrap_err(), "the engine is draining");
@@ -184,4 +190,117 @@ fn an_engine_drains_and_enables_backends() {
     );
     let error = engine.set_drained("wbe", first, true).unwrap_err();
     assert_eq!(error, "there is no proxy service \"wbe\": there are \"web\"");
+}
+
+/// A weight holds over reloads until the file says another; what is wrong with an order is said.
+#[test]
+fn an_engine_weighs_backends() {
+    let plan = Plan::parse(PROXY, Path::new("test.toml")).expect("a good configuration");
+    let (port, _wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
+    let mut engine = Engine::start(&plan, vec![port], &[None]).expect("memory ports start");
+    let [first, nowhere] = ["10.10.1.1:80", "10.10.1.9:80"].map(|at| at.parse().unwrap());
+    let applied = |engine: &Engine<_>, plan: &Plan| {
+        let applied = engine.overrides.applied_to(plan);
+        let proxy = applied.services[0].proxy().expect("a proxy").clone();
+        proxy.backends.iter().map(|backend| backend.weight).collect::<Vec<_>>()
+    };
+    let done = engine.set_weight("web", first, 7).expect("it is there");
+    assert_eq!(done, "10.10.1.1:80 of \"web\" weighs 7, until its file says another than 1");
+    assert_eq!(applied(&engine, &plan), [7, 1]);
+    assert_eq!(engine.plan(), &plan, "the file is what it was");
+
+    let text = PROXY.replace("kind = \"proxy\"", "kind = \"proxy\"\nbackend_retries = 1");
+    let other = Plan::parse(&text, Path::new("test.toml")).expect("a good configuration");
+    engine.reload(&other).expect("services may change");
+    assert_eq!(applied(&engine, &other), [7, 1]);
+    let text = PROXY.replace("\"10.10.1.1:80\"", "{ address = \"10.10.1.1:80\", weight = 3 }");
+    let other = Plan::parse(&text, Path::new("test.toml")).expect("a good configuration");
+    engine.reload(&other).expect("services may change");
+    assert_eq!(applied(&engine, &other), [3, 1]);
+    engine.set_weight("web", first, 9).expect("it is there");
+    let done = engine.set_weight("web", first, 3).expect("it is there");
+    assert_eq!(done, "10.10.1.1:80 of \"web\" weighs 3, as the file says");
+    assert_eq!(engine.overrides, Overrides::default());
+
+    for (address, weight, says) in [
+        (nowhere, 2, "service \"web\" has no backend 10.10.1.9:80"),
+        (first, 0, "a weight of 0 is not between 1 and 1000; `usher backend drain`"),
+        (first, 1001, "a weight of 1001 is not"),
+    ] {
+        let error = engine.set_weight("web", address, weight).unwrap_err();
+        assert!(error.starts_with(says), "{error}");
+    }
+}
+
+/// A drained service answers no SYN, keeps its flows, stays out over a reload and comes back; others are not
+/// concerned.
+#[test]
+fn an_engine_drains_and_enables_services() {
+    let text = format!(
+        "{CONFIG}[[service]]\nname = \"other\"\nlisten = [\"10.10.0.20:80\"]\nport = \"wan\"\n\
+         kind = \"respond\"\nresponse = \"other\"\n"
+    );
+    let plan = Plan::parse(&text, Path::new("test.toml")).expect("a good configuration");
+    let (port, wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
+    let mut engine = Engine::start(&plan, vec![port], &[None]).expect("memory ports start");
+    let iss = knock(&wire, "10.10.0.1:4000", "10.10.0.10:80").seq;
+    let done = engine.set_service_drained("hello", true).expect("it is there");
+    assert_eq!(done, "service \"hello\" takes no new connections; those that it has go on");
+    let drained = |engine: &Engine<_>| {
+        engine.stats().services.iter().map(|one| one.drained).collect::<Vec<_>>()
+    };
+    assert_eq!(drained(&engine), [true, false]);
+    assert_eq!(engine.source().not_ready(), None);
+
+    // silence for the first, and what was begun before goes on
+    assert!(wire.send(0, &tcp().from("10.10.0.1:4001").to("10.10.0.10:80").syn(1).build()));
+    let ack = tcp().from("10.10.0.1:4000").to("10.10.0.10:80").ack(2, iss.wrapping_add(1));
+    assert!(wire.send(0, &ack.payload(b"GET /").build()));
+    let answer = heard(&wire);
+    assert_eq!((answer.to.port(), answer.payload.as_slice()), (4000, &b"hello"[..]));
+    assert_eq!(knock(&wire, "10.10.0.1:4002", "10.10.0.20:80").to.port(), 4002);
+    assert_eq!(engine.stats().dropped(Reason::Draining), 1);
+
+    let text = text.replace("response = \"hello\"", "response = \"hullo\"");
+    let other = Plan::parse(&text, Path::new("test.toml")).expect("a good configuration");
+    engine.reload(&other).expect("services may change");
+    assert_eq!(drained(&engine), [true, false]);
+    engine.set_service_drained("hello", false).expect("it is there");
+    assert_eq!(drained(&engine), [false, false]);
+    assert_eq!(knock(&wire, "10.10.0.1:4003", "10.10.0.10:80").to.port(), 4003);
+    let error = engine.set_service_drained("hullo", true).unwrap_err();
+    assert_eq!(error, "there is no service \"hullo\": there are \"hello\", \"other\"");
+}
+
+/// A service that is out on purpose does not make the engine unready; one that nobody serves does.
+#[test]
+fn a_drained_service_is_not_missed() {
+    let plan = Plan::parse(PROXY, Path::new("test.toml")).expect("a good configuration");
+    let (port, _wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
+    let mut engine = Engine::start(&plan, vec![port], &[None]).expect("memory ports start");
+    for at in ["10.10.1.1:80", "10.10.1.2:80"] {
+        engine.set_drained("web", at.parse().unwrap(), true).expect("it is there");
+    }
+    assert!(engine.source().not_ready().is_some());
+    engine.set_service_drained("web", true).expect("it is there");
+    assert_eq!(engine.source().not_ready(), None);
+    engine.set_service_drained("web", false).expect("it is there");
+    assert!(engine.source().not_ready().is_some());
+}
+
+/// What a reload would refuse is told without changing anything.
+#[test]
+fn a_refusal_is_known_beforehand() {
+    let plan = Plan::parse(CONFIG, Path::new("test.toml")).expect("a good configuration");
+    let (port, _wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
+    let engine = Engine::start(&plan, vec![port], &[None]).expect("memory ports start");
+    let changed = |edit: &str| {
+        let text = CONFIG.replace("vlan = 0", edit);
+        engine.refusal(&Plan::parse(&text, Path::new("test.toml")).expect("a good configuration"))
+    };
+    assert_eq!(changed("vlan = 0"), None);
+    let refused = "`port.vlan` of \"wan\", `port.mtu` of \"wan\" cannot change while the engine runs: restart it";
+    assert_eq!(changed("vlan = 3\nmtu = 1400").as_deref(), Some(refused));
+    engine.drain(Duration::from_secs(10));
+    assert_eq!(changed("vlan = 0").as_deref(), Some("the engine is draining"));
 }

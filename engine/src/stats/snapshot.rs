@@ -1,5 +1,7 @@
 //! Everything at one moment.
 
+use std::net::SocketAddr;
+
 use usher_proto::tcp::State;
 use usher_proto::verdict::{End, Reason};
 
@@ -107,6 +109,12 @@ impl WorkerPort {
 pub struct ServiceSnapshot {
     /// Its name; empty in a worker's share.
     pub name: String,
+    /// As in the file; empty in a worker's share, and for one that is configured no more.
+    pub kind: &'static str,
+    /// Where it listens; empty like `kind`.
+    pub listen: Vec<SocketAddr>,
+    /// Whether it takes no new connections, as an operator has ordered.
+    pub drained: bool,
     /// By [`ServiceCounter`].
     pub counters: [u64; ServiceCounter::COUNT],
     /// Failed handshakes by [`End`].

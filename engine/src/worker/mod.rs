@@ -65,7 +65,7 @@ use self::offers::Offers;
 use self::proxy::Proxies;
 pub use self::sample::{FlowFilter, Sample, SampledFlow};
 use self::turn::{Limits, Turn};
-pub use self::view::{Exhausted, Keyring, Station, View};
+pub use self::view::{Exhausted, Keyring, Standing, Station, View};
 use self::ways::Ways;
 use crate::flow::{Seed, Table};
 use crate::health::Checks;

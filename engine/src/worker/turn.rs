@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 use arrayvec::ArrayVec;
-use usher_proto::tcp::{Context, Kind, State, Tcb, listen, refuse};
+use usher_proto::tcp::{Admission, Context, Kind, State, Tcb, listen, refuse};
 use usher_proto::time::Now;
 use usher_proto::verdict::{CookieUse, Decision, Reason, Verdict};
 use usher_proto::wire::{
@@ -287,6 +287,8 @@ impl<'a, Q: QueuePair> Turn<'a, Q> {
             self.tally.add(Counter::CookieMode, 1);
         }
         let offer = edition.and_then(|edition| self.offer(edition)).unwrap_or_default();
+        let is_drained = edition.is_some_and(|edition| view.is_drained(edition));
+        let admission = if is_drained { Admission::Draining } else { admission };
         let kind = edition.map_or(Kind::Respond { answer_len: 0 }, |edition| view.kind(edition));
         Context {
             now: self.now,

@@ -75,6 +75,19 @@ struct Edition {
     front: Option<Arc<Front>>,
     listeners: Vec<Listener>,
     is_retired: bool,
+    /// Whether it takes no new connections.
+    is_drained: bool,
+}
+
+/// What a service is at present.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Standing {
+    /// As in the file.
+    pub kind: &'static str,
+    /// Where it listens.
+    pub listen: Vec<SocketAddr>,
+    /// Whether it takes no new connections, as an operator has ordered.
+    pub drained: bool,
 }
 
 impl Edition {
@@ -87,11 +100,12 @@ impl Edition {
         let listeners = plan.listen.iter().map(listener).collect();
         let front =
             plan.proxy().map(|proxy| Arc::new(Front::new(&plan.name, proxy, targets, ports)));
-        Self { service, kind: plan.kind.clone(), front, listeners, is_retired: false }
+        let (kind, is_drained) = (plan.kind.clone(), plan.drained);
+        Self { service, kind, front, listeners, is_retired: false, is_drained }
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        let Self { service, kind, listeners, front: _, is_retired: _ } = self;
+        let Self { service, kind, listeners, front: _, is_retired: _, is_drained: _ } = self;
         (service, kind, listeners) == (&other.service, &other.kind, &other.listeners)
     }
 }
@@ -227,6 +241,20 @@ impl View {
         &self.services
     }
 
+    /// What the service of this index is at present; `None` for one that is configured no more.
+    #[must_use]
+    pub fn standing(&self, service: usize) -> Option<Standing> {
+        let is_it = |edition: &&Edition| usize::from(edition.service) == service;
+        let edition = self.editions.iter().filter(is_it).find(|edition| !edition.is_retired)?;
+        let kind = match edition.kind {
+            ServiceKind::Respond(_) => "respond",
+            ServiceKind::Proxy(_) => "proxy",
+        };
+        let socket = |at: &Listener| SocketAddr::new(at.addr.into(), at.tcp_port);
+        let listen = edition.listeners.iter().map(socket).collect();
+        Some(Standing { kind, listen, drained: edition.is_drained })
+    }
+
     /// Zeros for a worker with this view to count with.
     #[must_use]
     pub fn tally(&self) -> Tally {
@@ -298,6 +326,12 @@ impl View {
     #[inline]
     pub(super) fn front(&self, edition: u16) -> Option<&Front> {
         self.editions.get(usize::from(edition))?.front.as_deref()
+    }
+
+    /// Whether an edition takes no new connections.
+    #[inline]
+    pub(super) fn is_drained(&self, edition: u16) -> bool {
+        self.editions.get(usize::from(edition)).is_some_and(|edition| edition.is_drained)
     }
 
     /// What becomes of an edition's flows once their handshakes are complete.

@@ -33,33 +33,37 @@ impl Drop for File {
     }
 }
 
-fn usher(arguments: &[&str]) -> Output {
+pub(super) fn usher(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_usher")).args(arguments).output().expect("the binary")
 }
 
-fn code(output: &Output) -> i32 {
+pub(super) fn says(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+pub(super) fn code(output: &Output) -> i32 {
     output.status.code().expect("an exit code")
 }
 
-fn errors(output: &Output) -> String {
+pub(super) fn errors(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
 /// An engine that plays captures, in a directory of its own; killed with the value.
-struct Engine {
-    scratch: Scratch,
-    child: Child,
+pub(super) struct Engine {
+    pub(super) scratch: Scratch,
+    pub(super) child: Child,
     output: BufReader<ChildStdout>,
 }
 
 impl Engine {
     /// Starts one that plays `said`, and waits until it is ready.
-    fn run(name: &str, said: &[Vec<u8>]) -> Self {
+    pub(super) fn run(name: &str, said: &[Vec<u8>]) -> Self {
         Self::run_with(name, CAPTURES, said)
     }
 
     /// The same with another configuration.
-    fn run_with(name: &str, text: &str, said: &[Vec<u8>]) -> Self {
+    pub(super) fn run_with(name: &str, text: &str, said: &[Vec<u8>]) -> Self {
         Self::run_in(Scratch::new(name), text, said, &[])
     }
 
@@ -89,27 +93,27 @@ impl Engine {
         engine
     }
 
-    fn log(&self) -> String {
+    pub(super) fn log(&self) -> String {
         std::fs::read_to_string(self.scratch.0.join("log")).expect("a log")
     }
 
-    fn config(&self) -> PathBuf {
+    pub(super) fn config(&self) -> PathBuf {
         self.scratch.0.join("usher.toml")
     }
 
     /// What `usher COMMAND -c FILE` says.
-    fn ask(&self, arguments: &[&str]) -> Output {
+    pub(super) fn ask(&self, arguments: &[&str]) -> Output {
         let config = self.config();
         usher(&[arguments, &["-c", config.to_str().expect("UTF-8")]].concat())
     }
 
-    fn stats(&self) -> serde_json::Value {
+    pub(super) fn stats(&self) -> serde_json::Value {
         let output = self.ask(&["stats", "--json"]);
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| panic!("{}", errors(&output)))
     }
 
     /// Waits until all `count` frames are in.
-    fn wait_for_frames(&self, count: u64) {
+    pub(super) fn wait_for_frames(&self, count: u64) {
         while self.stats()["workers"][0]["received"] != count {
             std::thread::yield_now();
         }
@@ -120,7 +124,7 @@ impl Engine {
     }
 
     /// Lets it drain; its exit code.
-    fn stop(&mut self) -> i32 {
+    pub(super) fn stop(&mut self) -> i32 {
         self.signal(Signal::TERM);
         self.child.wait().expect("it ends").code().expect("no signal ended it")
     }
@@ -133,7 +137,7 @@ impl Drop for Engine {
     }
 }
 
-const CAPTURES: &str = r#"
+pub(super) const CAPTURES: &str = r#"
 [engine]
 drain_timeout = "100ms"
 control_socket = "usher.sock"
@@ -178,7 +182,7 @@ fn a_file_that_is_not_there_exits_2() {
 
 #[test]
 fn commands_of_later_versions_exit_2_with_a_sentence() {
-    for command in ["top", "capture", "drain"] {
+    for command in ["top", "capture"] {
         let output = usher(&[command]);
         assert_eq!(code(&output), 2);
         assert!(errors(&output).contains("not in this version"), "{}", errors(&output));
@@ -191,6 +195,9 @@ fn usage_errors_exit_2_and_help_0() {
     assert_eq!(code(&usher(&["bogus"])), 2);
     assert_eq!(code(&usher(&["--help"])), 0);
     assert_eq!(code(&usher(&["--version"])), 0);
+    assert_eq!(code(&usher(&["backend", "weight", "web", "10.20.0.2:80", "0"])), 2);
+    assert_eq!(code(&usher(&["log-level", "loud"])), 2);
+    assert_eq!(code(&usher(&["drain", "--timeout", "soon"])), 2);
 }
 
 #[test]
@@ -313,7 +320,6 @@ fn a_running_engine_reloads_its_file() {
     let syn = tcp().from("10.10.0.1:4000").to("10.10.0.10:80").syn(99).build();
     let mut engine = Engine::run("reload", &[syn]);
     engine.wait_for_frames(1);
-    let says = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
     let write = |text: &str| std::fs::write(engine.config(), text).expect("a writable directory");
     let again = engine.ask(&["reload"]);
     assert!(says(&again).ends_with("says what runs already\n"), "{}", errors(&again));
@@ -354,74 +360,6 @@ fn a_reload_without_an_engine_exits_1() {
     let output = usher(&["reload", "--socket", "/nowhere/control.sock"]);
     assert_eq!(code(&output), 1);
     assert!(errors(&output).contains("/nowhere/control.sock"), "{}", errors(&output));
-}
-
-/// `usher flows`: as a table and as an object, and what is wrong with a filter.
-#[test]
-fn flows_are_shown() {
-    let syn = |port: u16| {
-        let from = format!("10.10.0.1:{port}");
-        tcp().from(from.as_str()).to("10.10.0.10:80").syn(99).build()
-    };
-    let mut engine = Engine::run("flows", &[syn(4000), syn(4001), syn(4002)]);
-    engine.wait_for_frames(3);
-    let output = engine.ask(&["flows", "--service", "a", "--state", "syn-rcvd", "--json"]);
-    let found: serde_json::Value = serde_json::from_slice(&output.stdout).expect("JSON");
-    assert_eq!((&found["complete"], &found["looked_at"]), (&true.into(), &3.into()));
-    let clients: Vec<_> = found["flows"].as_array().expect("flows").iter().collect();
-    assert_eq!(clients.len(), 3);
-    assert!(clients.iter().any(|flow| flow["client"] == "10.10.0.1:4001"));
-    let table = engine.ask(&["flows", "--limit", "2"]);
-    let table = String::from_utf8_lossy(&table.stdout).into_owned();
-    assert!(table.ends_with("2 flow(s), a sample: 2 record(s) looked at\n"), "{table}");
-    assert!(table.contains("SYN_RCVD") && table.contains("10.10.0.10:80"), "{table}");
-    let none = engine.ask(&["flows", "--client", "10.10.1.0/24"]);
-    assert!(String::from_utf8_lossy(&none.stdout).contains("0 flow(s), all that there are"));
-    for (wrong, exit, says) in [
-        (["--service", "b"], 1, "there is no service \"b\": there are \"a\""),
-        (["--backend", "10.20.0.2:80"], 1, "no service has a backend 10.20.0.2:80"),
-        (["--state", "open"], 2, "there is no state \"open\""),
-        (["--client", "web"], 2, "\"web\" is no network and no address"),
-        (["--limit", "0"], 2, "a limit of 0 is not between 1 and 10000"),
-    ] {
-        let output = engine.ask(&[&["flows"], &wrong[..]].concat());
-        assert_eq!(code(&output), exit, "{wrong:?}");
-        assert!(errors(&output).contains(says), "{}", errors(&output));
-    }
-    assert_eq!(engine.stop(), 0, "{}", engine.log());
-}
-
-/// `usher backend`: what is there, an order and its undoing, and what is wrong with an order.
-#[test]
-fn backends_are_listed_drained_and_enabled() {
-    let service = "addresses = [\"10.10.0.2/16\"]\n[flow_table]\ncapacity = 1024\n[[service]]\n\
-                   name = \"web\"\nlisten = [\"10.10.0.10:80\"]\nkind = \"proxy\"\n\
-                   backends = [\"10.10.1.1:80\", \"10.10.1.2:80\"]\n";
-    let (head, _) = CAPTURES.split_once("[flow_table]").expect("the port comes before");
-    let mut engine = Engine::run_with("backend", &format!("{head}{service}"), &[]);
-    let says = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
-    let line = |at: &str| {
-        let listed = says(&engine.ask(&["backend", "list"]));
-        listed.lines().find(|line| line.contains(at)).map(str::to_owned).expect("it is listed")
-    };
-    let done = engine.ask(&["backend", "drain", "web", "10.10.1.2:80"]);
-    assert_eq!(code(&done), 0, "{}", errors(&done));
-    assert_eq!(says(&done), "10.10.1.2:80 of \"web\" gets no new connections; it has 0\n");
-    assert!(line("10.10.1.2:80").contains("drained") && !line("10.10.1.1:80").contains("drained"));
-    let listed = engine.ask(&["backend", "list", "web", "--json"]);
-    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");
-    assert_eq!(listed["backends"][1]["drained"], true);
-    assert_eq!(code(&engine.ask(&["backend", "enable", "web", "10.10.1.2:80"])), 0);
-    assert!(!line("10.10.1.2:80").contains("drained"));
-    let wrong = engine.ask(&["backend", "drain", "web", "10.10.1.3:80"]);
-    assert_eq!(code(&wrong), 1);
-    let sentence = "has no backend 10.10.1.3:80: there are 10.10.1.1:80, 10.10.1.2:80";
-    assert!(errors(&wrong).contains(sentence), "{}", errors(&wrong));
-    let wrong = engine.ask(&["backend", "list", "wbe"]);
-    assert_eq!(code(&wrong), 1);
-    assert!(errors(&wrong).contains("no proxy service \"wbe\" runs"), "{}", errors(&wrong));
-    assert_eq!(code(&engine.ask(&["backend", "drain", "web", "10.10.1.3"])), 2);
-    assert_eq!(engine.stop(), 0, "{}", engine.log());
 }
 
 /// What systemd is told (`sd_notify(3)`): ready, alive, reloading and ready again, at last stopping.

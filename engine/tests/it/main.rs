@@ -2,6 +2,7 @@
 
 mod captures;
 mod cli;
+mod control;
 mod sim;
 mod supply;
 mod tidy;

@@ -75,7 +75,7 @@ fn a_reload_is_asked_for_and_its_outcome_told() {
     let path = scratch.socket();
     let asked = json!({ "command": "reload" });
     let (socket, engine) = listen_and_do(&path, |request| {
-        assert_eq!(request, Request::Reload);
+        assert_eq!(request, Request::Reload { dry_run: false });
         Ok("reloaded".into())
     });
     assert_eq!(request(&path, &asked).unwrap(), json!({ "done": "reloaded" }));
