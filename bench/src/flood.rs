@@ -17,6 +17,7 @@ use crate::Failure;
 use crate::mac::MacArg;
 use crate::packet_socket::PacketSocket;
 use crate::prefix::Prefix;
+use crate::random::SplitMix;
 use crate::report::{Report, Unit};
 use crate::time::pause;
 
@@ -143,18 +144,6 @@ fn write_syn(frame: &mut Vec<u8>, flood: &Flood, random: &mut SplitMix) {
         .expect("twenty bytes of options fit")
         .write(frame, &[])
         .expect("a vector takes every byte");
-}
-
-/// Steele, Lea, Flood: Fast Splittable Pseudorandom Number Generators (2014). Good enough for noise, and reproducible.
-struct SplitMix(u64);
-
-impl SplitMix {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ mixed >> 31
-    }
 }
 
 #[cfg(test)]

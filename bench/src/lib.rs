@@ -10,7 +10,8 @@
 //! | [`fresh`] | rounds of which each starts a server and a client of its own |
 //! | [`machine`], [`progress`], [`time`] | what a figure was taken on, how far a run is, the only clock |
 //! | [`mac`], [`netns`], [`prefix`] | arguments that several subcommands have; where load may go |
-//! | [`cps`], [`flood`], [`work`] | subcommands |
+//! | [`pin`], [`random`] | threads on cores; numbers by a seed |
+//! | [`cps`], [`flood`], [`targets`], [`work`] | subcommands |
 //! | [`client`], [`wire_queue`] | a TCP client for load, and a memory port's other end for it |
 //! | [`rig`], [`front`] | a worker on memory ports with its peers beside it |
 //!
@@ -40,11 +41,14 @@ pub mod mac;
 pub mod machine;
 pub mod netns;
 mod packet_socket;
+pub mod pin;
 pub mod prefix;
 pub mod progress;
+pub mod random;
 pub mod report;
 pub mod rig;
 pub mod rounds;
+pub mod targets;
 pub mod time;
 pub mod wire_queue;
 pub mod work;

@@ -9,6 +9,7 @@ use usher_bench::cps::{self, Cps};
 use usher_bench::flood::{self, Flood};
 use usher_bench::progress::Progress;
 use usher_bench::report::{Output, Report};
+use usher_bench::targets::{LatencyUnderLoad, Memory, Scaling, Soak, Start};
 use usher_bench::work::{self, Work};
 
 #[derive(Parser)]
@@ -26,6 +27,16 @@ enum Command {
     Cps(Box<Cps>),
     /// Sends SYNs from made-up sources out of an interface of a network namespace of our own
     Flood(Flood),
+    /// Times SYNs inside the engine at a share of its capacity (P12)
+    Latency(LatencyUnderLoad),
+    /// Fills a flow table and says what a flow takes (P9)
+    Memory(Memory),
+    /// Compares several workers with one (P11)
+    Scale(Scaling),
+    /// Loads an engine in this process for long, and looks for what is left behind
+    Soak(Box<Soak>),
+    /// Times fresh starts of `usher run` (P14)
+    Start(Start),
     /// Does a fixed amount of a worker's work on a memory port
     Work(Work),
 }
@@ -38,6 +49,11 @@ fn main() -> ExitCode {
         }
         Command::Cps(cps) => ("cps", cps::run(cps, &Progress::of("cps"))),
         Command::Flood(flood) => ("flood", flood::run(flood)),
+        Command::Latency(latency) => ("latency", latency.run(&Progress::of("latency"))),
+        Command::Memory(memory) => ("memory", memory.run(&Progress::of("memory"))),
+        Command::Scale(scale) => ("scale", scale.run(&Progress::of("scale"))),
+        Command::Soak(soak) => ("soak", soak.run(&Progress::of("soak"))),
+        Command::Start(start) => ("start", start.run(&Progress::of("start"))),
         Command::Work(work) => ("work", work::run(work, &Progress::of("work"))),
     };
     match report.and_then(|report| show(&report, &cli.output)) {

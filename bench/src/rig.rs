@@ -3,6 +3,7 @@
 //! The clients' work is never part of it: `Rig::turn` is the worker's turn alone, with what the memory
 //! port takes to hand over its frames.
 
+use std::collections::VecDeque;
 use std::time::Duration;
 
 use usher::clock::{Clock, FakeClock};
@@ -11,17 +12,21 @@ use usher::port::memory::{self, MemoryFrame, MemoryQueue, Options, Wire};
 use usher::port::{BURST, Burst, Frame};
 use usher::testing::{self, Setup};
 use usher::worker::Worker;
+use usher_proto::tcp::State;
 use usher_proto::testing::OUR_MAC;
 use usher_proto::time::Now;
 use usher_proto::wire::{
-    Addr, Checked, Flags, Link, Mac, Parsed, PortView, Reply, ReplyOptions, RxChecksums, SeqNum,
-    Timestamps, Tuple, TxChecksums, emit, parse,
+    Addr, Checked, Flags, Link, Mac, Parsed, PortView, Reply, ReplyOptions, RxChecksums, Segment,
+    SeqNum, Timestamps, Tuple, TxChecksums, emit, parse,
 };
 
 use crate::time::instant;
 
 /// Flows that fit: TIME_WAIT of the connections, of which the newest evict the oldest.
 const CAPACITY: u32 = 1 << 16;
+
+/// SYNs that have come and are in the port's ring, at most: fewer than it holds. What comes beyond waits in front of it.
+const FED: usize = 128;
 
 /// A worker, the other end of its port, and the time that its turns took.
 pub struct Rig {
@@ -38,10 +43,20 @@ impl Rig {
     /// A worker that answers new clients so, and has made its announcements.
     #[must_use]
     pub fn new(cookies: Cookies) -> Self {
+        Self::with_capacity(cookies, CAPACITY)
+    }
+
+    /// The same with room for so many flows.
+    ///
+    /// # Panics
+    ///
+    /// Never: a memory port starts.
+    #[must_use]
+    pub fn with_capacity(cookies: Cookies, capacity: u32) -> Self {
         let options = Options { mac: OUR_MAC, ..Options::default() };
         let (mut port, wire) = memory::new("wan", &options);
         let mut clock = FakeClock::default();
-        let (half_open_limit, capacity) = (1 << 20, CAPACITY);
+        let half_open_limit = capacity.max(1 << 20);
         let setup = Setup { cookies, half_open_limit, capacity, shared: true, answer: ANSWER };
         let worker = testing::worker(&setup, &mut port, clock.now()).expect("it starts");
         let (spent, sent) = (Duration::ZERO, Burst::new());
@@ -90,6 +105,64 @@ impl Rig {
         })
     }
 
+    /// P12: `syns` SYNs, each of another client and `gap` ns after the one before, whatever the worker does meanwhile;
+    /// `took` is told for each how long it was from its arrival to its answer, in ns. Only the worker's turns take
+    /// time, and waiting for the next SYN where none has come.
+    ///
+    /// # Panics
+    ///
+    /// If one is not answered, in order.
+    pub fn syns_as_they_come(
+        &mut self,
+        syns: u64,
+        mut gap: impl FnMut() -> f64,
+        mut took: impl FnMut(u64),
+    ) {
+        let mut waiting = VecDeque::with_capacity(FED);
+        let (mut at, mut next, mut left) = (0.0f64, gap(), syns);
+        while left > 0 || !waiting.is_empty() {
+            if waiting.is_empty() {
+                at = at.max(next);
+            }
+            while left > 0 && next <= at && waiting.len() < FED {
+                self.say(&tuple(self.number), &syn(self.number), b"");
+                self.number += 1;
+                waiting.push_back(next);
+                next += gap();
+                left -= 1;
+            }
+            let before = self.spent;
+            self.turn(1);
+            at += (self.spent - before).as_nanos() as f64;
+            self.receive();
+            for frame in &self.sent {
+                assert!(is_syn_ack(frame.bytes()), "an answer");
+                let arrived = waiting.pop_front().expect("a SYN for each answer");
+                took((at - arrived) as u64);
+            }
+        }
+    }
+
+    /// P9: connections that are opened and stay open, `flows` at most; how many there are then.
+    pub fn open(&mut self, flows: u32) -> u32 {
+        let last = self.number + flows;
+        while self.number < last {
+            let first = self.number;
+            self.number = (first + BURST as u32).min(last);
+            for number in first..self.number {
+                self.say(&tuple(number), &syn(number), b"");
+            }
+            self.turn(10);
+            self.receive();
+            for frame in std::mem::take(&mut self.sent) {
+                self.acknowledge(frame.bytes());
+            }
+            self.turn(10);
+            self.receive();
+        }
+        self.worker.flows(State::Established)
+    }
+
     fn in_bursts(&mut self, wanted: u64, mut burst: impl FnMut(&mut Self)) -> Duration {
         self.spent = Duration::ZERO;
         let bursts = wanted.div_ceil(BURST as u64);
@@ -130,11 +203,22 @@ impl Rig {
         self.wire.give(0, frame).expect("the ring has room");
     }
 
+    /// The third ACK to a SYN-ACK.
+    fn acknowledge(&self, frame: &[u8]) {
+        let Some(seg) = segment(frame) else { return };
+        let ts = seg.options.timestamps.map(|ts| Timestamps { val: ts.ecr, ecr: ts.val });
+        let options = ReplyOptions { timestamps: ts, ..ReplyOptions::default() };
+        let (seq, ack, flags) = (seg.ack, seg.end(), Flags::ACK);
+        self.say(
+            &seg.tuple,
+            &Reply { seq, ack, flags, window: 502, options, ..Reply::default() },
+            b"",
+        );
+    }
+
     /// What the client says to a frame: the request to a SYN-ACK, its FIN to the answer.
     fn respond(&self, frame: &[u8]) {
-        let port = PortView { mac: CLIENT, vlan: 0, index: 0 };
-        let known = RxChecksums { ip: Checked::Good, l4: Checked::Good };
-        let Ok(Parsed::Tcp(seg)) = parse(frame, &port, known) else { panic!("not TCP") };
+        let Some(seg) = segment(frame) else { panic!("not TCP") };
         let ts = seg.options.timestamps.map(|ts| Timestamps { val: ts.ecr, ecr: ts.val });
         let (flags, payload) = match seg.flags {
             flags if flags.has(Flags::SYN) => (Flags::ACK | Flags::PSH, REQUEST),
@@ -146,6 +230,20 @@ impl Rig {
             Reply { seq: seg.ack, ack: seg.end(), flags, window: 502, options, ..Reply::default() };
         self.say(&seg.tuple, &reply, payload);
     }
+}
+
+/// The segment in a frame for the client.
+fn segment(frame: &[u8]) -> Option<Segment> {
+    let port = PortView { mac: CLIENT, vlan: 0, index: 0 };
+    let known = RxChecksums { ip: Checked::Good, l4: Checked::Good };
+    match parse(frame, &port, known) {
+        Ok(Parsed::Tcp(seg)) => Some(seg),
+        _ => None,
+    }
+}
+
+fn is_syn_ack(frame: &[u8]) -> bool {
+    segment(frame).is_some_and(|seg| seg.flags.has(Flags::SYN | Flags::ACK))
 }
 
 /// The client's MAC.

@@ -130,7 +130,7 @@ fn seconds(text: &str) -> Result<f64, &'static str> {
     }
 }
 
-fn positive(text: &str) -> Result<f64, &'static str> {
+pub(crate) fn positive(text: &str) -> Result<f64, &'static str> {
     match seconds(text)? {
         0.0 => Err("expected a number above 0"),
         value => Ok(value),
@@ -202,14 +202,14 @@ impl Cps {
         Ok(Sources::new(self.from()?, self.sources, &self.ports)?)
     }
 
-    pub(super) fn pace(&self) -> Pace {
+    pub(crate) fn pace(&self) -> Pace {
         match (self.rate, self.concurrency) {
             (Some(rate), _) => Pace::Open { rate, ramp_ns: ns(self.ramp) },
             (None, limit) => Pace::Closed(limit.unwrap_or(1)),
         }
     }
 
-    pub(super) fn span(&self) -> Span {
+    pub(crate) fn span(&self) -> Span {
         Span {
             warm_up_ns: ns(self.warm_up.max(self.ramp)),
             measured_ns: ns(self.seconds),

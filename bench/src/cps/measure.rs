@@ -35,18 +35,18 @@ pub fn round<Q: QueuePair>(
     client: &mut Client<Q>,
     pace: Pace,
     span: &Span,
-    mut now: impl FnMut() -> Moment,
+    now: &mut impl FnMut() -> Moment,
 ) -> Round {
     let start = now();
     client.begin(pace, span.limit, start);
-    let warm = until(client, start.ns + span.warm_up_ns, &mut now);
+    let warm = until(client, start.ns + span.warm_up_ns, now);
     client.tally.clear(warm.ns);
-    let end = until(client, warm.ns + span.measured_ns, &mut now);
+    let end = until(client, warm.ns + span.measured_ns, now);
     client.stop();
     let seconds = (end.ns - warm.ns).max(1) as f64 / 1e9;
     let [closed, sent, received] =
         [client.tally.closed, client.tally.sent, client.tally.received].map(|n| n as f64 / seconds);
-    until(client, end.ns + span.drain_ns, &mut now);
+    until(client, end.ns + span.drain_ns, now);
     let (tally, left) = (client.tally.clone(), client.active());
     Round { rate: closed, frames: [sent, received], tally, left }
 }

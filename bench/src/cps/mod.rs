@@ -11,20 +11,22 @@ mod measure;
 #[cfg(test)]
 mod tests;
 
-use usher::config::Cookies;
+use usher::config::{Cookies, Plan};
 use usher::engine::Engine;
-use usher::port::memory::{self, Options};
+use usher::port::memory::{self, MemoryPort, Options, Wire};
 use usher::port::{Port, QueuePair};
 use usher::testing;
 use usher_proto::wire::{Link, Mac};
 
 pub use self::arguments::Cps;
+pub(crate) use self::arguments::positive;
 pub use self::device::Device;
 pub use self::measure::{Round, Span, round};
 use crate::Failure;
 use crate::client::{Client, End, Moment, Setup};
 use crate::fresh;
 use crate::latency::Latency;
+use crate::pin::pin;
 use crate::progress::Progress;
 use crate::report::{Plot, Report, Scale, Series, Unit};
 use crate::rounds::Outcome;
@@ -42,7 +44,7 @@ pub fn run(cps: &Cps, progress: &Progress) -> Result<Report, Failure> {
         return Ok(fresh::report("cps", cps, &outcome));
     }
     let outcome = match &cps.device {
-        Device::Memory => beside_a_worker(cps, progress)?,
+        Device::Memory => rounds(&mut cps.hosted(|_| {})?.client, cps, progress)?,
         Device::Dpdk(device) => through(device, cps, progress)?,
     };
     Ok(report(cps, &outcome))
@@ -55,12 +57,8 @@ fn rounds<Q: QueuePair>(
     progress: &Progress,
 ) -> Result<Outcome<Round>, Failure> {
     client.on_thread()?;
-    let (watch, since) = (Stopwatch::start(), time::unix_ms());
-    let now = || {
-        let ns = watch.ns();
-        Moment { ns, unix_ms: since.wrapping_add(ns / 1_000_000) as u32 }
-    };
-    let outcome = cps.rounds.run(progress, || Ok(round(client, cps.pace(), &cps.span(), now)));
+    let mut now = clock();
+    let outcome = cps.rounds.run(progress, || Ok(round(client, cps.pace(), &cps.span(), &mut now)));
     client.off_thread();
     outcome
 }
@@ -74,25 +72,46 @@ fn setup(cps: &Cps, link: Link) -> Result<Setup, Failure> {
 /// The client's MAC on a memory port.
 const CLIENT: Mac = Mac([2, 0, 0, 0, 0, 9]);
 
-/// Against an engine of one worker, in a thread of its own.
-fn beside_a_worker(cps: &Cps, progress: &Progress) -> Result<Outcome<Round>, Failure> {
-    let options = Options { buffers: 1 << 15, ring: 1 << 12, ..Options::default() };
-    let (port, wire) = memory::new("wan", &options);
-    let link = Link { src: CLIENT, dst: port.mac(), vlan: 0 };
-    let answer = vec![b'x'; cps.answer_bytes.unwrap_or(1) as usize];
-    let setup_of_worker = testing::Setup {
-        cookies: if cps.cookies { Cookies::Always } else { Cookies::Never },
-        half_open_limit: 1 << 16,
-        capacity: 1 << 20,
-        shared: true,
-        answer: &answer,
-    };
-    let mut client = Client::new(WireQueue::new(wire, 0), setup(cps, link)?);
-    let engine = Engine::start(&testing::plan(&setup_of_worker), vec![port], &[cps.server_core])?;
-    pin(cps.core)?;
-    let outcome = rounds(&mut client, cps, progress);
-    drop(engine);
-    outcome
+/// An engine of one worker in a thread of its own, a client, and the wire between them.
+pub(crate) struct Hosted {
+    pub(crate) client: Client<WireQueue>,
+    pub(crate) engine: Engine<MemoryPort>,
+    pub(crate) wire: Wire,
+}
+
+impl Cps {
+    /// Starts them, the engine by a plan that `change` has seen, and moves this thread to the client's core.
+    pub(crate) fn hosted(&self, change: impl FnOnce(&mut Plan)) -> Result<Hosted, Failure> {
+        self.check()?;
+        if self.device != Device::Memory {
+            return Err("an engine in this process has no other device than `memory`".into());
+        }
+        let options = Options { buffers: 1 << 15, ring: 1 << 12, ..Options::default() };
+        let (port, wire) = memory::new("wan", &options);
+        let link = Link { src: CLIENT, dst: port.mac(), vlan: 0 };
+        let answer = vec![b'x'; self.answer_bytes.unwrap_or(1) as usize];
+        let mut plan = testing::plan(&testing::Setup {
+            cookies: if self.cookies { Cookies::Always } else { Cookies::Never },
+            half_open_limit: 1 << 16,
+            capacity: 1 << 20,
+            shared: true,
+            answer: &answer,
+        });
+        change(&mut plan);
+        let client = Client::new(WireQueue::new(wire.clone(), 0), setup(self, link)?);
+        let engine = Engine::start(&plan, vec![port], &[self.server_core])?;
+        pin(self.core)?;
+        Ok(Hosted { client, engine, wire })
+    }
+}
+
+/// Since now, and by Unix time.
+pub(crate) fn clock() -> impl FnMut() -> Moment {
+    let (watch, since) = (Stopwatch::start(), time::unix_ms());
+    move || {
+        let ns = watch.ns();
+        Moment { ns, unix_ms: since.wrapping_add(ns / 1_000_000) as u32 }
+    }
 }
 
 #[cfg(feature = "dpdk")]
@@ -120,17 +139,6 @@ fn through(device: &str, cps: &Cps, progress: &Progress) -> Result<Outcome<Round
 #[cfg(not(feature = "dpdk"))]
 fn through(device: &str, _: &Cps, _: &Progress) -> Result<Outcome<Round>, Failure> {
     Err(format!("this build has no DPDK, and so no device {device}; `memory` needs none").into())
-}
-
-fn pin(core: Option<usize>) -> Result<(), Failure> {
-    let Some(core) = core else { return Ok(()) };
-    let mut set = rustix::thread::CpuSet::new();
-    if core >= rustix::thread::CpuSet::MAX_CPU {
-        return Err(format!("there is no core {core}").into());
-    }
-    set.set(core);
-    rustix::thread::sched_setaffinity(None, &set)
-        .map_err(|error| format!("cannot run on core {core}: {error}").into())
 }
 
 fn report(cps: &Cps, outcome: &Outcome<Round>) -> Report {
