@@ -18,6 +18,7 @@ mod tell;
 use super::client::Ends;
 use super::frame::Packet;
 use super::plan::{MILLI, SECOND};
+use super::proxy::Trouble;
 
 pub(crate) use habits::{Begin, Break, Close, Habits, Moment, Script};
 pub(crate) use open::Opening;
@@ -125,6 +126,8 @@ pub(crate) struct Peer {
     pub(crate) outcome: Option<Outcome>,
     pub(crate) faults: Vec<String>,
     pub(crate) marks: Marks,
+    /// ICMP errors that it believed.
+    pub(crate) troubles: Vec<Trouble>,
     /// The states that it was in.
     pub(crate) passed: Vec<State>,
     /// Packets to be sent.

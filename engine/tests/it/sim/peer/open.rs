@@ -26,6 +26,7 @@ impl Peer {
             outcome: None,
             faults: Vec::new(),
             marks: Marks::default(),
+            troubles: Vec::new(),
             passed: Vec::new(),
             out: Vec::new(),
             accepts: false,

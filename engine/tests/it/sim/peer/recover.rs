@@ -2,6 +2,7 @@
 
 use super::super::frame::{ACK, ECE, Packet};
 use super::super::plan::{MILLI, SECOND};
+use super::super::proxy::Trouble;
 use super::{Peer, Timer};
 
 const SHORTEST_RTO: u64 = 200 * MILLI;
@@ -136,6 +137,28 @@ impl Peer {
         let first = self.send.round_trip.map_or(SECOND, |(smooth, vary)| smooth + 4 * vary);
         let base = first.clamp(SHORTEST_RTO, LONGEST_RTO);
         LONGEST_RTO.min(base << self.send.tries.min(6))
+    }
+
+    /// An ICMP error, believed if its segment may be on its way (RFC 5927 §4.1). A narrower path is taken at once
+    /// (RFC 1191 §6.4, RFC 8201 §5.4); all else is a hint (RFC 5461 §2), which the program may hear of.
+    pub(crate) fn hear(&mut self, now: u64, trouble: Trouble, seq: u32) {
+        let at = self.send.place(seq);
+        let on_its_way = (self.send.una as i64..=self.send.highest as i64).contains(&at);
+        if self.outcome.is_some() || !self.open || !on_its_way {
+            return;
+        }
+        self.troubles.push(trouble);
+        let Trouble::TooBig(mtu) = trouble else { return };
+        let headers = if self.ends.remote.is_ipv4() { 40 } else { 60 };
+        let mss = mtu.saturating_sub(headers).max(48) as u16;
+        if mss < self.agreed.mss {
+            self.agreed.mss = mss;
+            self.send.timed = None;
+            self.send.recover = None;
+            self.send.duplicates = 0;
+            self.send.nxt = self.send.una;
+            self.go_on(now);
+        }
     }
 
     /// Sets the timer if something waits for an acknowledgement, or for a window.

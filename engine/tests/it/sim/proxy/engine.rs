@@ -6,7 +6,8 @@ use std::sync::Arc;
 use usher::config::Plan;
 use usher::port::memory::{self, MemoryQueue, Wire};
 use usher::port::{Frame, Port};
-use usher::stats::{Counter, ServiceCounter, WorkerSnapshot};
+use usher::stats::{Counter, ServiceCounter, WorkerBackend, WorkerSnapshot};
+use usher::testing;
 use usher::worker::{Keyring, LastIssued, Outfit, Seeds, Station, View, Worker};
 use usher_proto::cookie::{IsnKey, Keys, Secret};
 use usher_proto::time::Now;
@@ -32,6 +33,7 @@ pub(crate) struct Setup {
     /// Whether the ports check and complete checksums.
     pub(crate) offloads: bool,
     pub(crate) connect: &'static str,
+    pub(crate) balance: &'static str,
     /// As in the configuration: `false`, `true` or `"crc32c"`.
     pub(crate) proxy_protocol: &'static str,
 }
@@ -47,12 +49,17 @@ impl Setup {
         capacity: 4096,
         offloads: false,
         connect: "15s",
+        balance: "maglev",
         proxy_protocol: "false",
     };
 
     /// The port where backends are.
     pub(crate) const fn lan(&self) -> usize {
         if self.one_armed { 0 } else { 1 }
+    }
+
+    fn plan(&self) -> Plan {
+        Plan::parse(&self.text(), Path::new("proxy.toml")).unwrap_or_else(|error| panic!("{error}"))
     }
 
     fn text(&self) -> String {
@@ -91,12 +98,14 @@ impl Setup {
             port = "wan"
             kind = "proxy"
             forward = "{forward}"
+            balance = "{balance}"
             proxy_protocol = {header}
             backends = {backends:?}
             "#,
             capacity = self.capacity,
             cookies = format!("{:?}", self.cookies).to_lowercase(),
             connect = self.connect,
+            balance = self.balance,
             header = self.proxy_protocol,
             forward = if self.l2 { "l2" } else { "snat" },
             backends = (0..self.backends)
@@ -137,8 +146,7 @@ impl Engine {
             (0..count).map(|port| memory::new("a port", &options(port))).unzip();
         let stations: Vec<_> =
             ports.iter().map(|port| Station { mac: port.mac(), mtu: port.mtu() }).collect();
-        let plan = Plan::parse(&setup.text(), Path::new("proxy.toml"))
-            .unwrap_or_else(|error| panic!("{error}"));
+        let plan = setup.plan();
         let secret = Secret::from_bytes([0x5a; 32]);
         let keyring =
             Keyring { cookies: Keys::new(&secret), shared: false, isn: IsnKey::new(&secret) };
@@ -154,6 +162,21 @@ impl Engine {
 
     pub(crate) fn stats(&self) -> WorkerSnapshot {
         self.worker.stats()
+    }
+
+    /// Goes on with another configuration, whose ports are the same.
+    pub(crate) fn reload(&mut self, now: u64, setup: &Setup) {
+        testing::reload(std::slice::from_mut(&mut self.worker), &setup.plan(), present(now));
+    }
+
+    /// Takes the `nth` backend of the first configuration out, or back in.
+    pub(crate) fn set_drained(&mut self, nth: u16, drained: bool) {
+        self.worker.set_drained(nth, drained);
+    }
+
+    /// What was counted of each backend.
+    pub(crate) fn backends(&self) -> Vec<WorkerBackend> {
+        self.worker.board().read().backends
     }
 
     pub(crate) fn flows(&self) -> u32 {

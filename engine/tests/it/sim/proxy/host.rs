@@ -7,6 +7,7 @@ use super::super::client::Ends;
 use super::super::frame::{ACK, FIN, Mac, Packet, RST, SYN};
 use super::super::peer::{Break, Habits, Opening, Outcome, Peer, Script};
 use super::super::rng::Rng;
+use super::icmp::Complaint;
 
 /// How a backend meets a SYN.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -171,6 +172,13 @@ impl Host {
         let mut peer = Peer::accepts(now, syn, (habits, script), self.next_id(), opening, delay);
         peer.header = self.wants_header.then(Vec::new);
         self.keep((syn.dst, syn.src), peer)
+    }
+
+    /// Takes an error: the connection that it concerned, if there ever was one.
+    pub(crate) fn hear(&mut self, now: u64, complaint: &Complaint) -> Option<usize> {
+        let peer = self.tuples.get(&(complaint.src, complaint.dst)).copied()?;
+        self.peers[peer].hear(now, complaint.trouble, complaint.seq);
+        Some(peer)
     }
 
     /// RFC 9293 §3.10.7.1; a RST lays a ghost.

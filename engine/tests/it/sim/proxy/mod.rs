@@ -2,6 +2,8 @@
 //! own network and weather. The middle is a cable, which holds kernels and networks to account, or the
 //! engine.
 
+pub(crate) use icmp::Trouble;
+
 mod cable;
 mod crowds;
 mod direct;
@@ -9,8 +11,11 @@ mod drawn;
 mod engine;
 mod header;
 mod host;
+mod icmp;
 mod judge;
 mod monitor;
 mod neighbours;
+mod operated;
+mod routed;
 mod spliced;
 mod world;

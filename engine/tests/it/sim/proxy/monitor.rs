@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 
 use super::super::frame::{self, ACK, Mac, Packet, RST, SYN};
 use super::engine::MACS;
+use super::icmp;
 
 /// One direction of a connection.
 #[derive(Default)]
@@ -50,8 +51,15 @@ impl Monitor {
 
     pub(crate) fn leaves(&mut self, port: usize, frame: &[u8]) {
         let other = matches!(frame.get(12..14), Some([0x08, 0x06]));
-        if other || matches!(frame.get(12..14), Some([0x86, 0xdd])) && frame.get(20) == Some(&58) {
+        let is_icmp_v6 =
+            matches!(frame.get(12..14), Some([0x86, 0xdd])) && frame.get(20) == Some(&58);
+        if other || is_icmp_v6 && matches!(frame.get(54), Some(135 | 136)) {
             return;
+        }
+        match icmp::read(frame) {
+            Some(Ok(_)) => return,
+            Some(Err(why)) => return self.faults.push(format!("{why}: {frame:02x?}")),
+            None => {}
         }
         let packet = match frame::read(frame) {
             Ok(packet) => packet,

@@ -10,6 +10,7 @@ use super::super::plan::{MILLI, SECOND};
 use super::super::rng::Rng;
 use super::cable::Middle;
 use super::host::Host;
+use super::icmp::{self, Router};
 use super::monitor::Monitor;
 use super::neighbours;
 
@@ -48,6 +49,8 @@ pub(crate) struct World<M> {
     pub(crate) hosts: Vec<Host>,
     pub(crate) networks: Vec<Network>,
     pub(crate) seed: u64,
+    /// What is behind a port, if it does not carry everything.
+    pub(crate) routers: BTreeMap<usize, Router>,
     /// A client may be reset because every backend broke off before it said who it is.
     pub(crate) backends_break: bool,
     pub(crate) monitor: Monitor,
@@ -79,6 +82,7 @@ impl<M: Middle> World<M> {
             hosts,
             networks: networks.collect(),
             seed,
+            routers: BTreeMap::new(),
             backends_break: false,
             monitor: Monitor::default(),
             partners: HashMap::new(),
@@ -190,13 +194,32 @@ impl<M: Middle> World<M> {
                 Some(answer) => {
                     self.networks[port].at(self.now + GRAIN, Happening::ToServer(answer))
                 }
-                None => self.networks[port].send(self.now, false, frame),
+                None => self.carry(port, false, frame),
             }
         }
     }
 
+    /// Sends a frame on its way to the middle or to the machines, or its sender what the router says of it.
+    fn carry(&mut self, port: usize, to_middle: bool, frame: Vec<u8>) {
+        match self.routers.get_mut(&port).and_then(|router| router.refuse(&frame)) {
+            Some(complaint) => self.networks[port].send(self.now, !to_middle, complaint),
+            None => self.networks[port].send(self.now, to_middle, frame),
+        }
+    }
+
+    /// An error for a machine. What is spoilt on the way is not heard.
+    fn complain(&mut self, port: usize, bytes: &[u8]) {
+        let Some(Ok(complaint)) = icmp::read(bytes) else { return };
+        let is_there = |host: &Host| host.port == port && host.mac == complaint.to_mac;
+        let Some(host) = self.hosts.iter().position(is_there) else { return };
+        match self.hosts[host].hear(self.now, &complaint) {
+            Some(peer) => self.flush(host, peer),
+            None => self.monitor.faults.push(format!("about no connection: {complaint:?}")),
+        }
+    }
+
     fn deliver(&mut self, port: usize, bytes: &[u8]) {
-        let Ok(packet) = frame::read(bytes) else { return };
+        let Ok(packet) = frame::read(bytes) else { return self.complain(port, bytes) };
         for host in 0..self.hosts.len() {
             if self.hosts[host].port != port || self.hosts[host].mac != packet.dst_mac {
                 continue;
@@ -266,7 +289,7 @@ impl<M: Middle> World<M> {
     fn send(&mut self, host: usize, packet: &Packet) {
         self.tell(host, true, packet);
         let port = self.hosts[host].port;
-        self.networks[port].send(self.now, true, packet.write());
+        self.carry(port, true, packet.write());
     }
 
     fn tell(&mut self, host: usize, sent: bool, packet: &Packet) {
