@@ -1,5 +1,6 @@
 //! A worker's own counts, and the board it publishes them on.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use usher_proto::tcp::State;
@@ -52,13 +53,17 @@ impl Layout {
         PORTS + self.ports * PortCounter::COUNT + self.services * SERVICE
     }
 
+    const fn backends_from(self) -> usize {
+        self.editions() + self.editions
+    }
+
     const fn backend(self, slot: usize) -> usize {
         debug_assert!(slot < self.backends);
-        self.editions() + self.editions + slot * BACKEND
+        self.backends_from() + slot * BACKEND
     }
 
     const fn len(self) -> usize {
-        self.editions() + self.editions + self.backends * BACKEND
+        self.backends_from() + self.backends * BACKEND
     }
 }
 
@@ -211,8 +216,19 @@ impl Board {
 
     /// Publishes `tally`, which has the same layout.
     pub fn publish(&self, tally: &Tally) {
+        self.publish_part(tally, 0..self.layout.backends);
+    }
+
+    /// Publishes `tally`, which has the same layout; of its backends those in these slots.
+    pub fn publish_part(&self, tally: &Tally, slots: Range<usize>) {
         debug_assert_eq!(self.layout, tally.layout);
-        for (shared, &own) in self.row.iter().zip(&tally.row) {
+        let start = self.layout.backends_from();
+        self.copy(tally, 0..start);
+        self.copy(tally, start + slots.start * BACKEND..start + slots.end * BACKEND);
+    }
+
+    fn copy(&self, tally: &Tally, range: Range<usize>) {
+        for (shared, &own) in self.row[range.clone()].iter().zip(&tally.row[range]) {
             // Relaxed: counters order nothing; `read` below is the partner.
             shared.store(own, Ordering::Relaxed);
         }
@@ -311,6 +327,12 @@ mod tests {
         assert_eq!((seen.services[1].latency.count(), seen.services[1].latency.sum_us), (1, 100));
         assert_eq!([0, 1, 2].map(|edition| board.held(edition)), [0, 0, 1]);
         assert_eq!(seen.backends, [WorkerBackend::default(), backend]);
+        let newer = WorkerBackend { connections: 5, ..backend };
+        (0..2).for_each(|slot| tally.set_backend(slot, &newer));
+        tally.add(Counter::Received, 1);
+        board.publish_part(&tally, 0..1);
+        assert_eq!(board.read().counter(Counter::Received), 6);
+        assert_eq!(board.read().backends, [newer, backend], "the rest has its turn later");
     }
 
     #[test]

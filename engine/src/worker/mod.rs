@@ -199,7 +199,8 @@ impl<Q: QueuePair> Worker<Q> {
         let received = (0..turn.links.len()).map(|port| turn.burst(port)).sum();
         if self.chores.are_due(&now) {
             self.chores.run(&mut turn);
-            self.publish();
+            let slots = self.proxies.report_some(&mut self.tally);
+            self.board.publish_part(&self.tally, slots);
         }
         for link in self.links.iter_mut().flatten() {
             link.finish(&mut self.tally);
@@ -299,9 +300,9 @@ impl<Q: QueuePair> Worker<Q> {
         self.tally.set(Counter::TimeUs, total_us);
     }
 
-    /// Publishes the counts now.
+    /// Publishes all counts now.
     pub fn publish(&mut self) {
-        self.proxies.report(&mut self.tally);
+        self.proxies.report(&mut self.tally, 0..self.tally.backends());
         self.board.publish(&self.tally);
     }
 

@@ -8,6 +8,8 @@
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use usher_proto::splice::{Half, Passage, Splice, SpliceContext, Step, Then, TimerStep, TryEnd};
 use usher_proto::tcp::{Refusal, State, Tcb};
 use usher_proto::time::Now;
@@ -33,6 +35,10 @@ use crate::stats::{BackendCounter, BackendState, Counter, Tally, WorkerBackend};
 const HELD_FLOWS: u16 = 1024;
 const HELD_FRAMES: u32 = 4096;
 
+/// Backends whose counts a slot of housekeeping publishes: fewer make those of many backends old (a thousand take
+/// 16 ms), more take the time of frames.
+const REPORTED: usize = 64;
+
 /// What a worker has for proxied flows, beside their records.
 #[derive(Debug)]
 pub(super) struct Proxies<F> {
@@ -43,6 +49,8 @@ pub(super) struct Proxies<F> {
     pub(super) checks: Checks,
     /// Counts checks without translation.
     pub(super) direct_check: u16,
+    /// Where the next report begins.
+    reported: usize,
 }
 
 impl<F> Proxies<F> {
@@ -56,6 +64,7 @@ impl<F> Proxies<F> {
             backends: Backends::default(),
             checks,
             direct_check: 0,
+            reported: 0,
         }
     }
 
@@ -71,9 +80,18 @@ impl<F> Proxies<F> {
         });
     }
 
-    /// Writes down what is known of each backend.
-    pub(super) fn report(&self, tally: &mut Tally) {
-        for slot in 0..tally.backends() {
+    /// Writes down what is known of the next backends, all in turn; their slots.
+    pub(super) fn report_some(&mut self, tally: &mut Tally) -> Range<usize> {
+        let from = if self.reported < tally.backends() { self.reported } else { 0 };
+        let slots = from..tally.backends().min(from + REPORTED);
+        self.reported = slots.end;
+        self.report(tally, slots.clone());
+        slots
+    }
+
+    /// Writes down what is known of the backends in these slots.
+    pub(super) fn report(&self, tally: &mut Tally, slots: Range<usize>) {
+        for slot in slots {
             let Backend { up, drained, learned, counts, .. } = *self.backends.get(slot as u16);
             let state = BackendState { up, drained, learned };
             let counters = std::array::from_fn(|index| match BackendCounter::ALL[index] {
