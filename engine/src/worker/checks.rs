@@ -151,7 +151,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
                     Ok(len) => {
                         end(&mut frame, len);
                         let handed = self.hand_over(&out, slot, frame);
-                        self.count_passed(port, Ok(handed));
+                        self.count_handed(handed);
                     }
                     Err(reason) => self.discard(port, frame, reason),
                 }

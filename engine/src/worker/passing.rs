@@ -5,12 +5,15 @@
 use arrayvec::ArrayVec;
 use usher_proto::neighbor::Lookup;
 use usher_proto::splice::{
-    Behalf, Half, MAX_HEADER, Outward, Passage, Rewrite, SpliceContext, proxy_header, split,
-    translate,
+    Behalf, Half, MAX_HEADER, Outward, Passage, Quoted, Rewrite, SpliceContext, proxy_header,
+    split, translate, write_complaint,
 };
 use usher_proto::verdict::Reason;
-use usher_proto::wire::{Checked, Link, Mac, Parsed, Reply, RxChecksums, Segment, Tuple, parse};
+use usher_proto::wire::{
+    Checked, IcmpErrorKind, Link, Mac, Parsed, Reply, RxChecksums, Segment, Tuple, parse,
+};
 
+use super::commit::source_of;
 use super::egress::{end, redirect};
 use super::held::PER_FLOW;
 use super::turn::Turn;
@@ -65,29 +68,69 @@ impl<Q: QueuePair> Turn<'_, Q> {
         (index, from): (Index, Half),
         rewrite: &Rewrite,
         most: u16,
-    ) {
-        let Some((out, slot)) = self.outward(index, from.other()) else { return };
+    ) -> Result<(), Reason> {
+        let Some((out, slot)) = self.outward(index, from.other()) else { return Ok(()) };
         let mut pieces = split(frame.bytes(), seg, &out, rewrite, most);
         while pieces.left() > 0 {
-            let Some(egress) = self.links[usize::from(out.tuple.port)].as_mut() else { return };
-            let Ok(mut piece) = egress.buffer(self.tally) else { return };
+            let Some(egress) = self.links[usize::from(out.tuple.port)].as_mut() else { break };
+            let Ok(mut piece) = egress.buffer(self.tally) else { break };
             match pieces.write_next(piece.room()) {
                 Some(Ok(len)) => {
                     end(&mut piece, len);
                     self.send_generated(&out, slot, piece);
                 }
-                Some(Err(_)) | None => return egress.recycle(piece),
+                Some(Err(reason)) => {
+                    egress.recycle(piece);
+                    return Err(reason);
+                }
+                None => {
+                    egress.recycle(piece);
+                    break;
+                }
             }
+        }
+        Ok(())
+    }
+
+    #[inline]
+    pub(super) fn count_passed(&mut self, port: usize, seg: &Segment, passed: Passed<Q::Frame>) {
+        match passed {
+            Ok(handed) => self.count_handed(handed),
+            Err((frame, reason)) => self.not_passed(port, frame, seg, reason),
         }
     }
 
     #[inline]
-    pub(super) fn count_passed(&mut self, port: usize, passed: Passed<Q::Frame>) {
-        match passed {
-            Ok(Handed::Over) => self.tally.add(Counter::Forwarded, 1),
-            Ok(Handed::Waits) => self.tally.add(Counter::Held, 1),
-            Err((frame, reason)) => self.discard(port, frame, reason),
+    pub(super) fn count_handed(&mut self, handed: Handed) {
+        let counter = match handed {
+            Handed::Over => Counter::Forwarded,
+            Handed::Waits => Counter::Held,
+        };
+        self.tally.add(counter, 1);
+    }
+
+    /// Drops a segment that could not go on. One whose time to live ran out tells its sender so, as a router would
+    /// (RFC 1812 §5.3.1, RFC 4443 §3.3), within the limit on errors.
+    #[cold]
+    pub(super) fn not_passed(
+        &mut self,
+        port: usize,
+        frame: Q::Frame,
+        seg: &Segment,
+        reason: Reason,
+    ) {
+        if reason == Reason::TtlExpired && self.limits.errors.allows(&seg.tuple, &self.now) {
+            let side = &self.view.ports[port];
+            let link =
+                Link { src: side.wire.mac, dst: source_of(frame.bytes()), vlan: side.wire.vlan };
+            let out = Outward { link, tuple: seg.tuple, hops: 0 };
+            let quoted = Quoted { seq: seg.seq, kind: IcmpErrorKind::TimeExceeded };
+            let from = side.own_addresses(seg.tuple.local.is_v4()).next();
+            if let (Some(from), Some(egress)) = (from, self.links[port].as_mut()) {
+                egress.write(self.tally, |room| write_complaint(room, &out, &from, &quoted));
+            }
         }
+        self.discard(port, frame, reason);
     }
 
     /// The envelope and names of what goes out on a half, and the slot of the backend. The station is
@@ -248,9 +291,12 @@ impl<Q: QueuePair> Turn<'_, Q> {
                     }
                 }
                 Some(Passage::Split(rewrite, most)) => {
-                    self.split(&frame, &seg, (index, Half::Client), &rewrite, most);
-                    self.recycle(port, frame);
+                    match self.split(&frame, &seg, (index, Half::Client), &rewrite, most) {
+                        Ok(()) => self.recycle(port, frame),
+                        Err(reason) => self.drop_held(port, frame, reason),
+                    }
                 }
+                Some(Passage::Drop(reason)) => self.drop_held(port, frame, reason),
                 _ => self.drop_held(port, frame, Reason::OutOfWindow),
             }
         }

@@ -183,7 +183,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         match passage {
             Passage::Forward(rewrite) => {
                 let passed = self.pass_on(frame, seg, (index, half), &rewrite);
-                self.count_passed(port, passed);
+                self.count_passed(port, seg, passed);
             }
             Passage::Answer(reply) if reply.payload_len > 0 => {
                 self.send_to_backend(index, &reply); // the PROXY header
@@ -196,8 +196,10 @@ impl<Q: QueuePair> Turn<'_, Q> {
             Passage::Deliver => self.deliver(port, frame),
             Passage::Drop(reason) => self.discard(port, frame, reason),
             Passage::Split(rewrite, most) => {
-                self.split(&frame, seg, (index, half), &rewrite, most);
-                self.deliver(port, frame);
+                match self.split(&frame, seg, (index, half), &rewrite, most) {
+                    Ok(()) => self.deliver(port, frame),
+                    Err(reason) => self.not_passed(port, frame, seg, reason),
+                }
             }
             Passage::Reopen => return self.reopen(port, frame, seg, index),
         }

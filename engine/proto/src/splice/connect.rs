@@ -1,6 +1,6 @@
 //! The backend half's handshake, try by try, and what the client sends meanwhile.
 
-use super::pass::Numbers;
+use super::pass::{FIXED_HEADER, Numbers};
 use super::rewrite::{Ops, Rewrite};
 use super::state::{Marks, Phase, Splice, Stream, field};
 use super::{Choice, Half, Passage, SpliceContext, Step, Then, TryEnd};
@@ -9,7 +9,7 @@ use crate::cookie::LEAST_MSS;
 use crate::tcp::client::{self, Answer, Asked, Learned};
 use crate::tcp::{TIMESTAMPS_LEN, Tcb, Traits};
 use crate::verdict::{End, Event};
-use crate::wire::{Flags, Reply, Segment};
+use crate::wire::{Flags, Reply, Segment, SeqNum};
 
 /// The first wait for a SYN-ACK, or for the acknowledgement of a PROXY header, in ms; each next one is twice
 /// as long (RFC 6298 §2.1, §5.5).
@@ -72,6 +72,7 @@ impl Splice {
             to_backend_shift: 0,
             tries: 0,
             resent: 0,
+            doubts: 0,
             phase: Phase::Opening,
         };
         splice.retry(choice, cx);
@@ -99,6 +100,7 @@ impl Splice {
         self.backend_mss = self.syn_mss(choice);
         self.tries = self.tries.saturating_add(1);
         self.resent = 0;
+        self.doubts = 0;
         self.heard_at = cx.now.tick;
         self.resend_at = cx.now.tick.after(FIRST_WAIT);
     }
@@ -220,7 +222,11 @@ impl Splice {
         self.backend_shift = scale.unwrap_or(0).min(14);
         self.to_backend_shift = if scale.is_some() { self.client_shift } else { 0 };
         let common = Ops::default().with(Ops::STRIP_SACK, !sack).with(Ops::CLEAR_ECN, !ecn);
-        self.up_ops = common.with(Ops::STAMP, stamps).with(Ops::STRIP_STAMP, !stamps);
+        let unechoed = marks.has(Marks::CLIENT_ECN) && !ecn;
+        self.up_ops = common
+            .with(Ops::STAMP, stamps)
+            .with(Ops::STRIP_STAMP, !stamps)
+            .with(Ops::DROP_MARKED, unechoed);
         let inserts = marks.has(Marks::CLIENT_STAMPS) && !stamps;
         self.down_ops = common
             .with(Ops::STAMP, stamps)
@@ -240,6 +246,24 @@ impl Splice {
             payload_len: u16::from(self.header_len),
             ..self.ack_to_backend()
         }
+    }
+
+    /// Whether an acknowledgement shows that the PROXY header is missing: it repeats itself although data was sent
+    /// behind the header. Three times is enough (RFC 5681 §3.2), once where SACK blocks tell that something behind it
+    /// has arrived (RFC 6675 §5); true once for each time that it was sent.
+    pub(super) fn is_header_missed(&mut self, seg: &Segment, ack: SeqNum) -> bool {
+        const ENOUGH: u8 = 3;
+        let first = self.irs.add(1);
+        let repeats = ack == self.up.una && ack.is_before(first) && self.up.nxt.is_after(first);
+        if !self.marks.has(Marks::HEADER_OUT) || !repeats || !seg.is_empty() {
+            return false;
+        }
+        let stamps = if self.marks.has(Marks::BACKEND_STAMPS) { TIMESTAMPS_LEN } else { 0 };
+        let has_blocks = u16::from(seg.header_len) > stamps.saturating_add(FIXED_HEADER);
+        let counts = if has_blocks { ENOUGH } else { 1 };
+        let before = self.doubts;
+        self.doubts = before.saturating_add(counts);
+        before < ENOUGH && self.doubts >= ENOUGH
     }
 
     /// What is known of the backend after [`Then::Opened`], given what was `known`. Of what the client did
@@ -321,6 +345,9 @@ impl Splice {
 
     /// What becomes of a frame that was held, now that the backend half is open.
     pub fn pass_held(&mut self, seg: &Segment, cx: &SpliceContext<'_>) -> Passage {
+        if self.is_unechoed(Half::Client, seg) {
+            return Passage::Drop(Reason::CongestionUnechoed);
+        }
         let numbers = Numbers { seq: seg.seq, ack: seg.ack, window: self.bytes(Half::Client, seg) };
         let rewrite = self.rewrite(Half::Client, seg, numbers, cx);
         self.sized(Half::Client, seg, rewrite)

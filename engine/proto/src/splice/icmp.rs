@@ -29,7 +29,7 @@ pub enum Complaint {
 pub struct Quoted {
     /// The number of the segment as its sender knows it.
     pub seq: SeqNum,
-    /// What is wrong; `Unreachable` or `TooBig`, in the words of the other half's family.
+    /// What is wrong, in the words of the other half's family; never `ParameterProblem`.
     pub kind: IcmpErrorKind,
 }
 
@@ -50,10 +50,11 @@ impl Splice {
         cx: &SpliceContext<'_>,
     ) -> Complaint {
         let kind = match error.kind {
-            kind @ (IcmpErrorKind::Unreachable { .. } | IcmpErrorKind::TooBig { .. }) => kind,
-            IcmpErrorKind::TimeExceeded | IcmpErrorKind::ParameterProblem => {
-                return Complaint::Drop(Reason::OtherProtocol);
-            }
+            kind @ (IcmpErrorKind::Unreachable { .. }
+            | IcmpErrorKind::TooBig { .. }
+            | IcmpErrorKind::TimeExceeded) => kind,
+            // Its pointer is into a header that the sender has not written.
+            IcmpErrorKind::ParameterProblem => return Complaint::Drop(Reason::OtherProtocol),
         };
         if self.phase == Phase::Opening {
             return self.complaint_about_syn(half, error, kind, cx);
@@ -123,7 +124,7 @@ const fn other_code(code: u8, is_v4: bool, other_is_v4: bool) -> u8 {
     }
 }
 
-/// Writes the error for the half `out`, whose peer had sent the segment; `from` is who complained, where its
+/// Writes the error for `out`, whose peer had sent the segment; `from` is who complained, where its
 /// family is the half's. Quotes addresses, ports and the number: what RFC 792 asks for. Returns the frame's
 /// length.
 ///
@@ -165,7 +166,8 @@ fn write_v4(
     let header = match kind {
         IcmpErrorKind::TooBig { mtu } => message(3, 4, mtu.min(0xffff)),
         IcmpErrorKind::Unreachable { code } => message(3, code, 0),
-        IcmpErrorKind::TimeExceeded | IcmpErrorKind::ParameterProblem => return None,
+        IcmpErrorKind::TimeExceeded => message(11, 0, 0),
+        IcmpErrorKind::ParameterProblem => return None,
     };
     let (local, remote) = (out.tuple.local.as_v4()?, out.tuple.remote.as_v4()?);
     let outer = ipv4::Header::new(from.as_v4()?, remote, ip::ICMP, 36).with_checksum();
@@ -187,7 +189,8 @@ fn write_v6(
     let header = match kind {
         IcmpErrorKind::TooBig { mtu } => message(2, 0, mtu),
         IcmpErrorKind::Unreachable { code } => message(1, code, 0),
-        IcmpErrorKind::TimeExceeded | IcmpErrorKind::ParameterProblem => return None,
+        IcmpErrorKind::TimeExceeded => message(3, 0, 0),
+        IcmpErrorKind::ParameterProblem => return None,
     };
     let (local, remote) = (&out.tuple.local, &out.tuple.remote);
     let outer = ipv6::Header::new(from, remote, ip::ICMPV6, 64, 56);
@@ -256,9 +259,12 @@ mod tests {
         passed(Half::Client, down.sub(1), None);
         passed(Half::Client, down.add(500), Some(from.add(500)));
         passed(Half::Client, down.add(501), None);
-        let old = error(up.add(300), IcmpErrorKind::TimeExceeded);
+        let old = error(up.add(300), IcmpErrorKind::ParameterProblem);
         let dropped = Complaint::Drop(Reason::OtherProtocol);
         assert_eq!(splice.complaint(Half::Backend, &old, true, &cx), dropped);
+        let kind = IcmpErrorKind::TimeExceeded;
+        let told = Complaint::Pass(Quoted { seq: sent.seq.add(300), kind });
+        assert_eq!(splice.complaint(Half::Backend, &error(up.add(300), kind), true, &cx), told);
     }
 
     /// RFC 5461 §4.1: a backend that is said to be unreachable is not waited for.
@@ -273,7 +279,8 @@ mod tests {
             |then, event| Complaint::Ended(Step { passage: Passage::Deliver, then, event });
         let next = refused(Then::NextTry(TryEnd::Refused), None);
         assert_eq!(splice.complaint(Half::Backend, &gone, true, &cx), next);
-        for unbelievable in [error(seq.add(1), gone.kind), error(seq, TOO_BIG)] {
+        let circles = error(seq, IcmpErrorKind::TimeExceeded);
+        for unbelievable in [error(seq.add(1), gone.kind), error(seq, TOO_BIG), circles] {
             let dropped = Complaint::Drop(Reason::IcmpUnbelievable);
             assert_eq!(splice.complaint(Half::Backend, &unbelievable, true, &cx), dropped);
         }
@@ -315,7 +322,8 @@ mod tests {
             };
             let link = Link { src: OUR_MAC, dst: CLIENT_MAC, vlan: 0 };
             let out = Outward { link, tuple, hops: 1 };
-            for kind in [TOO_BIG, IcmpErrorKind::Unreachable { code: 1 }] {
+            let gone = IcmpErrorKind::Unreachable { code: 1 };
+            for kind in [TOO_BIG, gone, IcmpErrorKind::TimeExceeded] {
                 let quoted = Quoted { seq: SeqNum(77), kind };
                 let mut room = [0xee; 200];
                 let len = write_complaint(&mut room, &out, &addr(from), &quoted).unwrap();

@@ -13,6 +13,8 @@ use crate::wire::{Flags, Reply, Segment, SeqNum};
 /// How far an acknowledgement within a PROXY header can lag behind others, in bytes of the client's data. One
 /// that comes later is read as one of data long ago, which the client does not believe either (RFC 5961 §5.2).
 const HEADER_FORGOTTEN: u32 = 1 << 24;
+/// TCP's header without options, in bytes.
+pub(super) const FIXED_HEADER: u16 = 20;
 /// TSvals further apart than this cannot be told from a wrap.
 const STAMP_SPAN: u32 = 1 << 30;
 
@@ -46,6 +48,9 @@ impl Splice {
         if !self.is_believable(half, numbers) {
             return self.challenge(half, cx);
         }
+        if self.is_unechoed(half, seg) {
+            return Step::drop(Reason::CongestionUnechoed);
+        }
         let rewrite = self.rewrite(half, seg, numbers, cx);
         Step::stay(self.sized(half, seg, rewrite))
     }
@@ -75,7 +80,12 @@ impl Splice {
         if !self.is_believable(half, numbers) {
             return self.challenge(half, cx);
         }
-        self.pass_followed(half, seg, numbers, cx)
+        if self.is_unechoed(half, seg) {
+            return Step::drop(Reason::CongestionUnechoed);
+        }
+        let is_missed = half == Half::Backend && self.is_header_missed(seg, numbers.ack);
+        let step = self.pass_followed(half, seg, numbers, cx);
+        if is_missed { Step { passage: Passage::Answer(self.header()), ..step } } else { step }
     }
 
     /// Passes a believable segment of a flow that closes, or whose PROXY header may not have arrived.
@@ -129,6 +139,14 @@ impl Splice {
             Half::Backend => (&self.down, &self.up),
         };
         !numbers.seq.is_after(own.edge) & !numbers.ack.is_after(other.nxt)
+    }
+
+    /// Whether a segment has met congestion (CE) that its sender could be told of and the other end, which does not
+    /// speak ECN, cannot tell. Where ECN ends such a segment is lost, as it would have been without ECN (RFC 6040
+    /// §4.2), so that the sender slows down; what it then sends again is not marked (RFC 3168 §6.1.5).
+    #[inline(always)]
+    pub(super) fn is_unechoed(&self, half: Half, seg: &Segment) -> bool {
+        seg.ce && half == Half::Client && self.up_ops.has(Ops::DROP_MARKED)
     }
 
     /// Follows a segment that passes and says what changes in it.
@@ -244,7 +262,6 @@ impl Splice {
     /// Whole, or in pieces for a receiver that takes less: its MSS is for payload and options (RFC 6691 §2).
     #[inline(always)]
     pub(super) fn sized(&self, half: Half, seg: &Segment, rewrite: Rewrite) -> Passage {
-        const FIXED_HEADER: u16 = 20;
         let most = match half {
             Half::Client => self.backend_mss,
             Half::Backend => self.client_mss,

@@ -44,6 +44,8 @@ impl Ops {
     pub const FLOOR_SACK: Self = Self(1 << 4);
     /// ECN means nothing to the receiver: the packet is not ECN-capable, ECE and CWR are cleared.
     pub const CLEAR_ECN: Self = Self(1 << 5);
+    /// ECN means something to the sender alone: a segment that is marked does not pass.
+    pub const DROP_MARKED: Self = Self(1 << 6);
 
     /// Whether all bits of `other` are set.
     #[must_use]

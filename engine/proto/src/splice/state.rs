@@ -141,6 +141,8 @@ pub struct Splice {
     pub(super) tries: u8,
     /// How often the SYN or the header was sent again.
     pub(super) resent: u8,
+    /// Acknowledgements that let data pass and not the header, since that was sent last.
+    pub(super) doubts: u8,
     pub(super) phase: Phase,
 }
 
@@ -254,9 +256,13 @@ fn stamped(timestamps: Option<Timestamps>) -> ReplyOptions {
     ReplyOptions { timestamps, ..ReplyOptions::default() }
 }
 
-/// The window field that announces `bytes`, or as many as it can.
+/// The window field that announces `bytes`, or as many as it can: rounded down, but for a window of less than a
+/// unit. That becomes one unit (RFC 7323 §2.4), as 0 would say that it is closed, and who then asks with empty
+/// segments would hear so for ever; what exceeds it is less than a unit, and the receiver's to cut off.
+#[inline(always)]
 pub(super) fn field(bytes: u32, shift: u8) -> u16 {
-    (bytes >> shift).min(0xffff) as u16
+    let units = (bytes >> shift).max(u32::from(bytes > 0));
+    units.min(0xffff) as u16
 }
 
 /// The later of two TSvals (RFC 7323 §5.2).

@@ -181,6 +181,49 @@ fn numbers_and_timestamps_translate_both_ways() {
     assert_eq!(down.window, (100 << 3) >> 7);
 }
 
+/// RFC 7323 §2.4: a window of less than a unit of the client's scale is open, and closed only if it is.
+#[test]
+fn a_window_below_a_unit_is_open() {
+    let fixture = Fixture::new();
+    let unscaled = Learned { scale: None, ..full() };
+    let mut splice = opened(&unscaled, &choice(), &fixture);
+    for (window, told) in [(0, 0), (1, 1), (127, 1), (128, 1), (255, 1), (256, 2)] {
+        let seg = Segment { window, ..backend(Flags::ACK, 0, 0, 0) };
+        let down = forwarded(splice.pass(Half::Backend, &seg, &fixture.at(3)));
+        assert_eq!(down.window, told, "{window} bytes");
+    }
+}
+
+/// RFC 6040 §4.2, RFC 3168 §6.1.5: where the backend does not speak ECN a marked segment is lost, what is sent
+/// again passes; where it does, and where nobody does, marks are none of our business.
+#[test]
+fn a_mark_that_nobody_would_echo_is_a_loss() {
+    let fixture = Fixture::new();
+    let deaf = Learned { ecn: false, ..full() };
+    let marked = |half| {
+        let sent = match half {
+            Half::Client => client(Flags::ACK, 0, 0, 500),
+            Half::Backend => backend(Flags::ACK, 0, 0, 500),
+        };
+        Segment { ce: true, ..sent }
+    };
+    let lost = Passage::Drop(Reason::CongestionUnechoed);
+    let mut splice = opened(&deaf, &choice(), &fixture);
+    assert_eq!(splice.pass(Half::Client, &marked(Half::Client), &fixture.at(2)).passage, lost);
+    forwarded(splice.pass(Half::Backend, &marked(Half::Backend), &fixture.at(2)));
+    forwarded(splice.pass(Half::Client, &client(Flags::ACK, 0, 0, 500), &fixture.at(3)));
+    let fin = Segment { flags: Flags::FIN | Flags::ACK, ..marked(Half::Client) };
+    assert_eq!(splice.pass(Half::Client, &fin, &fixture.at(4)).passage, lost);
+    assert_eq!(splice.state(), State::Established, "a lost FIN has closed nothing");
+    let mut splice = opened(&full(), &choice(), &fixture);
+    forwarded(splice.pass(Half::Client, &marked(Half::Client), &fixture.at(2)));
+    let mut traits = tcb().traits;
+    traits.set(Traits::ECN, false);
+    let mut splice = Splice::open(&Tcb { traits, ..tcb() }, &choice(), &fixture.at(0));
+    assert_eq!(splice.pass(Half::Backend, &syn_ack(&deaf), &fixture.at(1)).then, Then::Opened);
+    forwarded(splice.pass(Half::Client, &marked(Half::Client), &fixture.at(2)));
+}
+
 /// RFC 9293 §3.6: either end first, or both at once; the state is that of a server on the client's half.
 #[test]
 fn both_ends_close_in_any_order() {

@@ -112,6 +112,7 @@ impl Splice {
             return self.give_up(End::RetransmissionTimeout, cx);
         }
         self.back_off(cx);
+        self.doubts = 0;
         TimerStep::to_backend(self.header())
     }
 

@@ -61,7 +61,7 @@ pub enum IcmpErrorKind {
         /// The link's MTU; 0 from routers older than RFC 1191.
         mtu: u32,
     },
-    /// The hop limit ran out.
+    /// The hop limit ran out on the way.
     TimeExceeded,
     /// A router did not understand the header.
     ParameterProblem,
@@ -91,7 +91,7 @@ pub(super) fn parse_v4(datagram: Datagram<'_>, port: &PortView) -> Result<Parsed
         (ECHO_REQUEST, 0) => return echo(datagram),
         (3, 4) => IcmpErrorKind::TooBig { mtu },
         (3, code) => IcmpErrorKind::Unreachable { code },
-        (11, _) => IcmpErrorKind::TimeExceeded,
+        (11, 0) => IcmpErrorKind::TimeExceeded,
         (12, _) => IcmpErrorKind::ParameterProblem,
         _ => return Err(Reason::OtherProtocol),
     };
@@ -114,7 +114,7 @@ pub(super) fn parse_v6(datagram: Datagram<'_>, port: &PortView) -> Result<Parsed
         (ECHO_REQUEST_V6, 0) => return echo(datagram),
         (1, code) => IcmpErrorKind::Unreachable { code },
         (2, _) => IcmpErrorKind::TooBig { mtu: header.rest.get() },
-        (3, _) => IcmpErrorKind::TimeExceeded,
+        (3, 0) => IcmpErrorKind::TimeExceeded,
         (4, _) => IcmpErrorKind::ParameterProblem,
         // Multicast listener discovery: RFC 2710, RFC 3810.
         (130..=132 | 143, _) => return Err(Reason::Multicast),

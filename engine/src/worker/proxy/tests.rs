@@ -1,7 +1,8 @@
 //! A worker between a client and backends, on two memory ports.
 
 use usher_proto::testing::{
-    ArpFrame, CLIENT_MAC, Envelope, OUR_MAC, Read, TcpFrame, TcpRead, arp, read, read_arp, tcp,
+    ArpFrame, CLIENT_MAC, Envelope, OUR_MAC, Read, TcpFrame, TcpRead, arp, icmp_error, read,
+    read_arp, read_icmp, tcp,
 };
 use usher_proto::verdict::{End, Reason};
 use usher_proto::wire::{Flags, Mac};
@@ -34,7 +35,7 @@ impl Bench {
         Self::of(&plan(service))
     }
 
-    fn of(plan: &Plan) -> Self {
+    fn unchecked(plan: &Plan) -> Self {
         let (mut wan, wan_wire) =
             memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
         let (mut lan, lan_wire) =
@@ -42,7 +43,11 @@ impl Bench {
         let mut clock = FakeClock::default();
         let ports = [&mut wan, &mut lan];
         let worker = testing::proxy_worker(plan, ports, clock.now()).unwrap();
-        let mut bench = Self { worker, wan: wan_wire, lan: lan_wire, clock };
+        Self { worker, wan: wan_wire, lan: lan_wire, clock }
+    }
+
+    fn of(plan: &Plan) -> Self {
+        let mut bench = Self::unchecked(plan);
         bench.turn();
         bench.be_checked();
         bench.wait_ms(3000);
@@ -83,14 +88,7 @@ impl Bench {
         let question = questions.find(|asked| asked.target.1.to_string() == "10.20.0.2");
         let vlan = question.expect("a question").vlan;
         drop(frames);
-        let reply: ArpFrame =
-            arp().sender("10.20.0.2").sender_mac(BACKEND_MAC).target("10.20.0.1").reply_to(LAN_MAC);
-        let reply = match vlan {
-            Some(id) => reply.vlan(id),
-            None => reply,
-        };
-        assert!(self.lan.send(0, &reply.build()));
-        self.turn();
+        self.answer_for_the_backend(vlan);
         let syn = drain(&mut self.lan).pop().expect("a SYN");
         let (_, mut to_backend) = self.backend_sends(&syn_ack(&syn, 1));
         let said = to_backend[0].payload.len() as u32;
@@ -99,6 +97,18 @@ impl Bench {
             (_, to_backend) = self.backend_sends(&heard);
         }
         assert!(to_backend[0].flags.has(Flags::RST));
+    }
+
+    /// The backend's answer to ARP.
+    fn answer_for_the_backend(&mut self, vlan: Option<u16>) {
+        let reply: ArpFrame =
+            arp().sender("10.20.0.2").sender_mac(BACKEND_MAC).target("10.20.0.1").reply_to(LAN_MAC);
+        let reply = match vlan {
+            Some(id) => reply.vlan(id),
+            None => reply,
+        };
+        assert!(self.lan.send(0, &reply.build()));
+        self.turn();
     }
 
     /// The client's handshake up to its third ACK with `data`; returns our ISN, and our SYN to the backend.
@@ -419,6 +429,31 @@ fn a_client_that_is_turned_away_has_spent_its_cookie() {
     drain(&mut bench.lan);
     assert_eq!(bench.worker.records(), 0);
     bench.assert_balanced();
+}
+
+/// RFC 1812 §5.3.1: a segment that may not go further draws an error that names it, in its sender's words, and no
+/// flood of them does: at most as many as the limit allows.
+#[test]
+fn a_time_to_live_that_ran_out_is_told() {
+    let mut bench = Bench::new("");
+    let (iss, syn) = bench.shake(b"GET /");
+    bench.backend_sends(&syn_ack(&syn, 7000));
+    let last_hop = client().ack(105, iss.wrapping_add(1)).timestamps(5002, 0).ttl(1);
+    for _ in 0..100 {
+        assert!(bench.wan.send(0, &last_hop.build()));
+        bench.turn();
+    }
+    let told: Vec<_> =
+        std::iter::from_fn(|| bench.wan.receive(0)).map(|frame| read_icmp(frame.bytes())).collect();
+    assert!((20..40).contains(&told.len()), "{} errors", told.len());
+    let quoted = icmp_error(11, 0, &last_hop.build()).quoting(28).build();
+    let mut expected = read_icmp(&quoted);
+    (expected.from, expected.to) = ("10.10.0.2".parse().unwrap(), "10.10.0.1".parse().unwrap());
+    assert_eq!((told[0].from, told[0].to), (expected.from, expected.to));
+    assert_eq!((told[0].kind, told[0].code), (11, 0));
+    assert_eq!(told[0].body[16..32], expected.body[16..32], "addresses, ports and number");
+    assert!(drain(&mut bench.lan).is_empty());
+    assert_eq!(bench.worker.stats().dropped(Reason::TtlExpired), 100);
 }
 
 /// Backends in a VLAN, clients in none: a segment of either side has the other's envelope.

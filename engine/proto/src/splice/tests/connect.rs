@@ -266,6 +266,39 @@ fn our_own_acks_echo_the_newest() {
     assert_eq!(to_backend.options.timestamps, Some(newest));
 }
 
+/// RFC 5681 §3.2, RFC 6675 §5: a header that was lost goes again when acknowledgements show it, the third without
+/// SACK blocks or the first with them, once each time that it was sent; the client hears nothing of that one.
+#[test]
+fn a_header_that_is_missed_goes_again() {
+    let fixture = Fixture::new();
+    let header = Choice { header_len: 28, ..choice() };
+    let repeats = |splice: &mut Splice, header_len: u8, ms: u32| {
+        let seg = Segment { header_len, ..backend(Flags::ACK, 0, 0, 0) };
+        match splice.pass(Half::Backend, &seg, &fixture.at(ms)).passage {
+            Passage::Answer(reply) => (reply.seq, reply.payload_len) == (UP.add(1), 28),
+            other => {
+                assert!(matches!(other, Passage::Forward(_)), "{other:?}");
+                false
+            }
+        }
+    };
+    for (header_len, nth) in [(32, 3), (44, 1)] {
+        let mut splice = opened(&full(), &header, &fixture);
+        assert!((0..5).all(|ms| !repeats(&mut splice, header_len, ms)), "nothing is behind it");
+        forwarded(splice.pass(Half::Client, &client(Flags::ACK, 0, 0, 500), &fixture.at(5)));
+        let answers = [(); 6].map(|()| repeats(&mut splice, header_len, 6));
+        let expected: [bool; 6] = std::array::from_fn(|at| at + 1 == nth);
+        assert_eq!(answers, expected, "{header_len}");
+        let due = splice.deadline(&fixture.at(7)).0;
+        assert!(splice.on_timer(&fixture.at(due)).to_backend.is_some());
+        let answers = [(); 6].map(|()| repeats(&mut splice, header_len, due + 1));
+        assert_eq!(answers, expected, "{header_len}, after its timer");
+        let whole = backend(Flags::ACK, 0, 28 + 500, 0);
+        forwarded(splice.pass(Half::Backend, &whole, &fixture.at(due + 2)));
+        assert!((0..6).all(|ms| !repeats(&mut splice, header_len, due + 3 + ms)), "it has arrived");
+    }
+}
+
 /// What the client still sees of a header's numbers ends long after it was acknowledged.
 #[test]
 fn a_header_is_forgotten_in_time() {

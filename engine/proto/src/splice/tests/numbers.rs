@@ -149,9 +149,9 @@ proptest! {
     }
 
     /// RFC 7323 §2.3: whatever the scales, no end is told of more room than there is, nor of less than it can
-    /// be told, which is a unit of its scale less at most.
+    /// be told, which is a unit of its scale less at most; but room for less than a unit is a unit.
     #[test]
-    fn windows_are_never_larger_than_they_are(
+    fn windows_are_no_larger_than_they_are_and_never_shut_while_open(
         start in start(), client_shift in 0..=14u8, our_shift in 0..=14u8,
         scale in prop::option::of(0..=14u8), window: u16,
     ) {
@@ -159,7 +159,8 @@ proptest! {
         let mut splice = start.open(&fixture, (client_shift, our_shift, scale));
         let is_told = |field: u16, shift: u8, room: u32| {
             let told = u32::from(field) << shift;
-            told <= room && (field == u16::MAX || room - told < 1 << shift)
+            let is_small = room > 0 && room < 1 << shift;
+            field == 1 && is_small || told <= room && !is_small && (field == u16::MAX || room - told < 1 << shift)
         };
         let seg = start.client(0, 0, 0, (start.client_clock, start.echoed));
         let seg = Segment { window, ..seg };

@@ -126,6 +126,8 @@ pub(crate) struct Peer {
     pub(crate) outcome: Option<Outcome>,
     pub(crate) faults: Vec<String>,
     pub(crate) marks: Marks,
+    /// How far beyond its window others may send: less than a unit of a scale that is not its own.
+    pub(crate) beyond: u64,
     /// ICMP errors that it believed.
     pub(crate) troubles: Vec<Trouble>,
     /// The states that it was in.

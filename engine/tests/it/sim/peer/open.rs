@@ -26,6 +26,7 @@ impl Peer {
             outcome: None,
             faults: Vec::new(),
             marks: Marks::default(),
+            beyond: 0,
             troubles: Vec::new(),
             passed: Vec::new(),
             out: Vec::new(),

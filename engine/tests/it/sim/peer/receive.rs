@@ -117,7 +117,10 @@ impl Peer {
                 !packet.has(ACK) || packet.time().is_none_or(|(_, ecr)| self.has_sent(ecr)),
             ),
             ("larger than the MSS", packet.payload.len() + packet.options_len() <= room || syn),
-            ("data beyond the window", edge <= self.receive.edge as i64 || closed_window),
+            (
+                "data beyond the window",
+                edge <= (self.receive.edge + self.beyond) as i64 || closed_window,
+            ),
             ("SACK was not agreed", packet.sack().is_empty() || agreed.sack),
             ("ECN was not agreed", syn || agreed.ecn || packet.flags & (ECE | CWR) == 0),
             ("ECT was not agreed", agreed.ecn || packet.ecn == 0),

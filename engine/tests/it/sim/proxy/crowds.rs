@@ -21,6 +21,8 @@ const SETTLE: u64 = 500 * SECOND;
 /// The window that the engine promises to clients before a backend has spoken, and the longest header. A
 /// backend is drawn anew for each connection: another one than what a check has seen.
 const PROMISED: u64 = 14_600 + 59;
+/// The window scale that the engine offers to clients.
+const SHIFT: u8 = 7;
 const CLIENTS: Mac = [2, 0, 0, 0, 0, 1];
 
 fn vip(v6: bool) -> SocketAddr {
@@ -51,6 +53,7 @@ pub(crate) fn world(seed: u64, weather: Weather, setup: &Setup, draw: Draw) -> W
         let mut host = Host::new(mac, setup.lan(), Some(listens), draw, rng, ids);
         host.addresses.push(address.ip());
         host.least_buffer = PROMISED;
+        host.beyond = (1 << SHIFT) - 1;
         host.wants_header = setup.proxy_protocol != "false";
         hosts.push(host);
     }

@@ -40,6 +40,8 @@ pub(crate) struct Host {
     pub(crate) peers: Vec<Peer>,
     /// What it accepts has at least so large a receive buffer.
     pub(crate) least_buffer: u64,
+    /// What it accepts takes so much more than its window: see `Peer::beyond`.
+    pub(crate) beyond: u64,
     /// Whether a PROXY header is in front of what it hears.
     pub(crate) wants_header: bool,
     /// Whether all its numbers begin near a wrap; else one in four.
@@ -72,6 +74,7 @@ impl Host {
             manner: Manner::Serves,
             peers: Vec::new(),
             least_buffer: 0,
+            beyond: 0,
             wraps: false,
             wants_header: false,
             strays: 0,
@@ -170,6 +173,7 @@ impl Host {
         let (mut habits, script) = (self.draw)(&mut self.rng);
         habits.buffer = habits.buffer.max(self.least_buffer);
         let mut peer = Peer::accepts(now, syn, (habits, script), self.next_id(), opening, delay);
+        peer.beyond = self.beyond;
         peer.header = self.wants_header.then(Vec::new);
         self.keep((syn.dst, syn.src), peer)
     }

@@ -74,6 +74,32 @@ fn narrow_paths_are_told_through_a_bridge() {
     world.finish(0);
 }
 
+/// Packets to a client, or to a backend, that go in circles for a while: their sender is told, and goes on later.
+#[test]
+fn packets_that_go_in_circles_are_told() {
+    for (seed, backends_v6) in [(6030, false), (6031, true)] {
+        let setup = Setup { backends_v6, backends: 1, ..Setup::DEFAULT };
+        let mut world = world(seed, Weather::CLEAR, &setup, ANSWERS);
+        let script = Script { piece: 10_000, pause: SECOND, ..Script::plain(60_000) };
+        for nth in 0..2 {
+            world.plan(5 * SECOND, 0, client(nth, nth == 1), Habits::LINUX, script);
+        }
+        world.run(5500 * MILLI);
+        let ends = [(0, client(0, false).local.ip()), (0, client(1, true).local.ip())];
+        let behind: IpAddr = backend(0, backends_v6).trim_matches(['[', ']']).parse().unwrap();
+        for (port, circles) in ends.into_iter().chain([(1, behind)]) {
+            world.routers.insert(port, Router { circles: Some(circles), ..Router::WIDE });
+            world.run(2 * SECOND);
+            world.routers.remove(&port);
+        }
+        world.run(300 * SECOND);
+        let is_told = |peer: &Peer| peer.troubles.contains(&Trouble::Expired);
+        assert!(world.hosts[0].peers.iter().all(is_told), "clients");
+        assert_eq!(world.hosts[1].peers.iter().filter(|peer| is_told(peer)).count(), 2, "backends");
+        world.finish(0);
+    }
+}
+
 /// For three seconds no router knows the way to a backend: who asks for a connection gets another one at once,
 /// who has one is told and goes on later.
 #[test]

@@ -261,6 +261,29 @@ fn a_backend_with_less_room_than_was_promised_gets_all() {
     }
 }
 
+/// RFC 7323 §2.4: a backend whose whole window is less than a unit of the scale that its clients were offered.
+#[test]
+fn a_window_below_a_unit_is_used() {
+    for setup in setups() {
+        let tiny: Draw = |_| {
+            let habits = Habits { shift: None, buffer: 120, mss: 88, ..Habits::LINUX };
+            (habits, Script { begin: Begin::OnFirstByte, ..Script::plain(2000) })
+        };
+        let mut world = world(4085, Weather::CLEAR, &setup, tiny);
+        world.hosts.iter_mut().for_each(|host| host.least_buffer = 0);
+        for nth in 0..4 {
+            let at = (5 + nth as u64) * SECOND;
+            world.plan(at, 0, client(nth, false), Habits::LINUX, Script::plain(2000));
+        }
+        world.run(300 * SECOND);
+        for peer in &world.hosts[0].peers {
+            let (host, index) = world.backend_of(peer).unwrap();
+            let backend: &Peer = &world.hosts[host].peers[index];
+            assert!(peer.heard.is(backend.stream) && backend.heard.is(peer.stream));
+        }
+    }
+}
+
 /// RFC 6191 on both halves: a tuple of a client again and again, while the backend that closed first, and the
 /// engine, are in TIME_WAIT.
 #[test]
