@@ -21,6 +21,10 @@ use crate::service::{Backends, SLOTS};
 /// How often a probe says a thing that is not answered, within its timeout.
 const SAYINGS: u32 = 3;
 
+/// What a backend had sent before it heard the RST that ended its check arrives within so many ms, and is not
+/// answered by another. Less than a kernel's first wait (200 ms on Linux): what comes again did not hear the RST.
+const ECHOES: u32 = 150;
+
 /// Longer than anything is waited for, in ms, and far from where ticks wrap.
 const LONG: u32 = 1 << 30;
 
@@ -76,6 +80,8 @@ pub enum Taken {
 struct Entry {
     watch: Watch,
     under_way: Option<(Tuple, Probe)>,
+    /// The last check that was ended by us, and when.
+    over: Option<(Tuple, Tick)>,
     since: u32,
 }
 
@@ -83,7 +89,7 @@ struct Entry {
 #[derive(Debug)]
 pub struct Checks {
     entries: Box<[Option<Entry>]>,
-    /// Connections of checks that are under way: at most one a slot.
+    /// Connections of checks that are under way, and of the last ones before: at most two a slot.
     slots: HashMap<Tuple, u16, RandomState>,
     /// Where the search for something to do goes on, if it is under way.
     cursor: Option<usize>,
@@ -97,8 +103,8 @@ impl Checks {
     pub fn new(seed: Seed, now: Tick) -> Self {
         Self {
             entries: (0..SLOTS).map(|_| None).collect(),
-            // with room for as many again it never grows: what was removed is swept out in place
-            slots: HashMap::with_capacity_and_hasher(2 * SLOTS, seed.hasher()),
+            // two a slot; with room for as many again it never grows: what was removed is swept out in place
+            slots: HashMap::with_capacity_and_hasher(4 * SLOTS, seed.hasher()),
             cursor: None,
             wake: now,
         }
@@ -116,6 +122,9 @@ impl Checks {
         self.slots.clear();
         self.wake = now.tick;
         for (slot, place) in (0..).zip(&mut self.entries) {
+            if let Some(entry) = place {
+                entry.over = None;
+            }
             if let Some(entry) = place
                 && let Some((tuple, probe)) = entry.under_way.take()
             {
@@ -129,7 +138,8 @@ impl Checks {
             };
             if place.as_ref().is_none_or(|entry| entry.since != subject.since) {
                 let watch = Watch::new(dice ^ u64::from(slot), now.tick);
-                *place = Some(Entry { watch, under_way: None, since: subject.since });
+                let since = subject.since;
+                *place = Some(Entry { watch, under_way: None, over: None, since });
             }
         }
     }
@@ -161,7 +171,7 @@ impl Checks {
             };
             self.cursor = Some(index);
             let Task::End(ended) = task else { return Some(task) };
-            let turn = self.end(slot, Err(Failure::TimedOut), subject, backends);
+            let turn = self.end(slot, Err(Failure::TimedOut), subject, backends, now);
             return Some(Task::End(Ended { turn, ..ended }));
         }
         self.cursor = None;
@@ -183,6 +193,11 @@ impl Checks {
         let entry = self.entries.get_mut(usize::from(slot))?.as_mut()?;
         let resend_every = subject.timing.timeout / SAYINGS + 1;
         let (probe, syn) = Probe::new(iss, ts_offset, mss, resend_every, now);
+        if let Some((before, _)) = entry.over.take()
+            && self.slots.get(&before) == Some(&slot)
+        {
+            self.slots.remove(&before);
+        }
         entry.under_way = Some((tuple, probe));
         self.slots.insert(tuple, slot);
         Some(syn)
@@ -207,13 +222,19 @@ impl Checks {
     ) -> Option<Taken> {
         let (slot, tuple) = (*self.slots.get(&seg.tuple)?, seg.tuple);
         let subject = subjects.get(slot)?;
-        let (_, probe) = self.entries[usize::from(slot)].as_mut()?.under_way.as_mut()?;
+        let entry = self.entries[usize::from(slot)].as_mut()?;
+        let is_over = entry.over.is_some_and(|(over, _)| over == tuple);
+        if is_over {
+            let (_, at) = entry.over?;
+            return (now.tick.since(at) < ECHOES).then_some(Taken::Nothing);
+        }
+        let (_, probe) = entry.under_way.as_mut()?;
         let Step { reply, end } = probe.take(seg, payload, &subject.script, now);
         let Some(end) = end else {
             let said = reply.map(|reply| Taken::Said(Said { slot, tuple, reply }));
             return Some(said.unwrap_or(Taken::Nothing));
         };
-        let turn = self.end(slot, end, subject, backends);
+        let turn = self.end(slot, end, subject, backends, now);
         Some(Taken::Ended(Ended { slot, tuple, reply, failure: end.err(), turn }))
     }
 
@@ -246,10 +267,11 @@ impl Checks {
         end: Result<Learned, Failure>,
         subject: &Subject,
         backends: &mut Backends,
+        now: &Now,
     ) -> Option<Turn> {
         let entry = self.entries.get_mut(usize::from(slot))?.as_mut()?;
         if let Some((tuple, _)) = entry.under_way.take() {
-            self.slots.remove(&tuple);
+            entry.over = Some((tuple, now.tick));
         }
         let backend = backends.get_mut(slot);
         let turn = match end {

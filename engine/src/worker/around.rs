@@ -3,8 +3,8 @@
 #![forbid(unsafe_code)]
 
 use usher_proto::neighbor::{self, Due};
-use usher_proto::verdict::Verdict;
-use usher_proto::wire::Parsed;
+use usher_proto::verdict::{Reason, Verdict};
+use usher_proto::wire::{Mac, Parsed};
 
 use super::egress::{end, redirect};
 use super::turn::Turn;
@@ -48,7 +48,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
     }
 
     /// Asks for next hops that are due. What waited for one that does not answer goes to where its peer
-    /// was last heard: better there than nowhere.
+    /// was last heard, better there than nowhere, and is lost if there is no such place.
     pub(super) fn ask_neighbours(&mut self) {
         let tick = self.now.tick;
         for (link, side) in self.links.iter_mut().zip(&self.view.ports) {
@@ -57,7 +57,13 @@ impl<Q: QueuePair> Turn<'_, Q> {
                 match due {
                     Due::Unreachable { held, .. } => {
                         for frame in held {
-                            link.push_generated(frame, self.tally);
+                            if frame.bytes().starts_with(&Mac::ZERO.0) {
+                                link.recycle(frame);
+                                self.tally.add(Counter::Lost, 1);
+                                self.tally.drop_reason(Reason::NoNextHop, 1);
+                            } else {
+                                link.push_generated(frame, self.tally);
+                            }
                         }
                     }
                     Due::Solicit { addr, known } => {

@@ -76,10 +76,19 @@ impl<Q: QueuePair> Turn<'_, Q> {
         None
     }
 
-    /// Sends a segment of a check.
+    /// Sends a segment of a check. While its next hop is asked for, the first waits and the others need not be:
+    /// a check repeats itself.
     fn say(&mut self, said: &Said) {
         let view = self.view;
-        let Some(subject) = view.subjects.get(said.slot) else { return };
+        let (Some(subject), Some(target)) =
+            (view.subjects.get(said.slot), view.targets.get(said.slot))
+        else {
+            return;
+        };
+        let link = self.links[target.port].as_ref();
+        if link.is_some_and(|link| link.neighbours.is_awaited(&target.hop)) {
+            return;
+        }
         let payload = payload_of(subject.script.bytes(), &said.reply);
         self.send_from(said.slot, &said.tuple, &said.reply, payload);
     }

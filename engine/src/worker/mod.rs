@@ -302,7 +302,8 @@ impl<Q: QueuePair> Worker<Q> {
 
     /// Publishes all counts now.
     pub fn publish(&mut self) {
-        self.proxies.report(&mut self.tally, 0..self.tally.backends());
+        let slots = 0..self.tally.backends();
+        self.proxies.report(&mut self.tally, slots);
         self.board.publish(&self.tally);
     }
 

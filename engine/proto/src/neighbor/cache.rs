@@ -122,6 +122,13 @@ impl<T, const N: usize> Cache<T, N> {
         }
     }
 
+    /// Whether an address is asked for and something waits for the answer.
+    #[must_use]
+    pub fn is_awaited(&self, addr: &Addr) -> bool {
+        let entry = self.entries.iter().find(|entry| entry.addr == *addr);
+        entry.is_some_and(|entry| !entry.held.is_empty())
+    }
+
     /// Takes in what a frame taught. When that resolves an address, returns its station and what
     /// waited for it, in order.
     pub fn learn(&mut self, lesson: &Lesson, now: Tick) -> Option<(Mac, ArrayVec<T, HELD>)> {

@@ -1,5 +1,8 @@
 //! A worker between a client and backends, on two memory ports.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use usher_proto::testing::{
     ArpFrame, CLIENT_MAC, Envelope, OUR_MAC, Read, TcpFrame, TcpRead, arp, icmp_error, read,
     read_arp, read_icmp, tcp,
@@ -8,7 +11,7 @@ use usher_proto::verdict::{End, Reason};
 use usher_proto::wire::{Flags, Mac};
 
 use crate::clock::{Clock, FakeClock};
-use crate::config::{Cookies, Plan};
+use crate::config::{Cookies, Plan, ServiceKind};
 use crate::port::Frame;
 use crate::port::memory::{self, MemoryQueue, Options, Wire};
 use crate::stats::{BackendCounter, Counter};
@@ -454,6 +457,27 @@ fn a_time_to_live_that_ran_out_is_told() {
     assert_eq!(told[0].body[16..32], expected.body[16..32], "addresses, ports and number");
     assert!(drain(&mut bench.lan).is_empty());
     assert_eq!(bench.worker.stats().dropped(Reason::TtlExpired), 100);
+}
+
+/// Checks wait for their next hop: whoever does not answer ARP at first is asked for a connection once when it does,
+/// and a dead one costs a frame a round of questions.
+#[test]
+fn checks_wait_for_the_next_hop() {
+    let mut plan = plan("");
+    let ServiceKind::Proxy(proxy) = &mut plan.services[0].kind else { panic!("a proxy") };
+    let health = &mut Arc::get_mut(proxy).expect("nobody else has it").health_check;
+    (health.interval, health.timeout) = (Duration::from_secs(1), Duration::from_millis(500));
+    let mut bench = Bench::unchecked(&plan);
+    bench.wait_ms(2500);
+    let frames: Vec<_> = std::iter::from_fn(|| bench.lan.receive(0)).collect();
+    assert!(frames.iter().all(|frame| matches!(read(frame.bytes()), Read::Arp(_))));
+    drop(frames);
+    assert_eq!(bench.worker.stats().dropped(Reason::NoNextHop), 0);
+    bench.answer_for_the_backend(None);
+    let asked: Vec<_> = drain(&mut bench.lan);
+    assert_eq!(asked.len(), 1, "{asked:?}");
+    assert!(asked[0].flags.has(Flags::SYN));
+    assert_eq!(bench.worker.stats().dropped(Reason::NoNextHop), 0);
 }
 
 /// Backends in a VLAN, clients in none: a segment of either side has the other's envelope.

@@ -80,14 +80,14 @@ fn packets_that_go_in_circles_are_told() {
     for (seed, backends_v6) in [(6030, false), (6031, true)] {
         let setup = Setup { backends_v6, backends: 1, ..Setup::DEFAULT };
         let mut world = world(seed, Weather::CLEAR, &setup, ANSWERS);
-        let script = Script { piece: 10_000, pause: SECOND, ..Script::plain(60_000) };
+        let script = Script { piece: 500, pause: 100 * MILLI, ..Script::plain(60_000) };
         for nth in 0..2 {
             world.plan(5 * SECOND, 0, client(nth, nth == 1), Habits::LINUX, script);
         }
         world.run(5500 * MILLI);
         let ends = [(0, client(0, false).local.ip()), (0, client(1, true).local.ip())];
         let behind: IpAddr = backend(0, backends_v6).trim_matches(['[', ']']).parse().unwrap();
-        for (port, circles) in ends.into_iter().chain([(1, behind)]) {
+        for (port, circles) in [(1, behind)].into_iter().chain(ends) {
             world.routers.insert(port, Router { circles: Some(circles), ..Router::WIDE });
             world.run(2 * SECOND);
             world.routers.remove(&port);
