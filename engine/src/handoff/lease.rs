@@ -151,7 +151,9 @@ impl<T: Send + 'static> Drop for Lender<T> {
 /// The caller is the last to know of it, as its home has said.
 unsafe fn free(shared: NonNull<Shared>) {
     // SAFETY: it comes from a box, and nobody uses it afterwards.
-    drop(unsafe { Box::from_raw(shared.as_ptr()) });
+    let shared = unsafe { Box::from_raw(shared.as_ptr()) };
+    // SAFETY: nobody else knows of it.
+    drop(shared.legacy.with_mut(|legacy| unsafe { &mut *legacy }.take()));
 }
 
 impl<T: Send + 'static> fmt::Debug for Lender<T> {

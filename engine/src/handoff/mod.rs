@@ -7,6 +7,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `ring` | one producer, one consumer, moved in bulk |
+//! | `bell`, `wakeup` | for consumers that sleep while there is nothing to do |
 //! | `lease` | buffers that are lent to other threads |
 //! | `home` | the way home of what was lent |
 //! | `event` | what a worker tells a consumer |
@@ -15,6 +16,7 @@
 //! | `chunk` | buffers that a consumer writes into |
 //! | `sync` | the few atomic types under it, which `engine/tests/loom.rs` replaces by loom's |
 
+mod bell;
 mod chunk;
 mod command;
 mod consumer;
@@ -23,10 +25,12 @@ mod home;
 mod lease;
 mod ring;
 mod sync;
+mod wakeup;
 
 #[cfg(test)]
 mod tests;
 
+pub use bell::{Ringer, Sleeper, bell};
 pub use chunk::{CHUNK, Chunk};
 pub use command::{Command, CommandKind, Payload};
 pub use consumer::{ConsumerEnd, Full, WorkerEnd, ends};

@@ -15,6 +15,7 @@ use std::mem::MaybeUninit;
 use arrayvec::ArrayVec;
 use crossbeam::utils::CachePadded;
 
+use super::bell::Ringer;
 use super::sync::{Arc, AtomicBool, AtomicUsize, Ordering, UnsafeCell};
 
 /// Makes a ring for `capacity` items, rounded up to a power of two. Allocates; nothing does afterwards.
@@ -37,8 +38,8 @@ fn starting_at<T>(start: Index, capacity: usize) -> (Producer<T>, Consumer<T>) {
         head: CachePadded::new(End::at(start)),
         tail: CachePadded::new(End::at(start)),
     });
-    let producer = Producer { ring: Arc::clone(&ring), tail: start, published: start, head: start };
-    (producer, Consumer { ring, head: start, tail: start })
+    let consumer = Consumer { ring: Arc::clone(&ring), head: start, tail: start };
+    (Producer { ring, tail: start, published: start, head: start, bell: None }, consumer)
 }
 
 /// Counts items since the ring was made, and wraps.
@@ -155,9 +156,24 @@ pub struct Producer<T> {
     published: Index,
     /// Where the consumer was when we last looked.
     head: Index,
+    bell: Option<Ringer>,
 }
 
 impl<T> Producer<T> {
+    /// Rings `bell` from now on, when something was published and when this end goes.
+    #[must_use]
+    pub fn with_bell(mut self, bell: Ringer) -> Self {
+        self.bell = Some(bell);
+        self
+    }
+
+    #[inline]
+    fn ring_bell(&self) {
+        if let Some(bell) = &self.bell {
+            bell.ring();
+        }
+    }
+
     /// Moves items from the front of `batch` into the ring and shows them to the consumer. What does not fit stays in
     /// `batch`. Returns how many went in.
     #[inline]
@@ -194,6 +210,7 @@ impl<T> Producer<T> {
         if any {
             self.ring.tail.show(self.tail);
             self.published = self.tail;
+            self.ring_bell();
         }
         any
     }
@@ -246,6 +263,7 @@ impl<T> Drop for Producer<T> {
     fn drop(&mut self) {
         self.publish();
         self.ring.tail.leave();
+        self.ring_bell();
     }
 }
 
@@ -315,6 +333,12 @@ impl<T> Consumer<T> {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.len() == self.capacity()
+    }
+
+    /// Whether there is something to take, or nothing will come any more: what a [`Sleeper`](super::Sleeper) asks.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        !self.is_empty() || self.is_abandoned()
     }
 
     /// Items that the ring holds at most.

@@ -4,7 +4,9 @@
 #![forbid(unsafe_code)]
 
 pub(super) use std::sync::Arc;
-pub(super) use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+pub(super) use std::sync::atomic::{
+    AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering, fence,
+};
 
 /// The standard library's cell with the face of loom's, which sees from when to when it is touched.
 #[derive(Debug)]

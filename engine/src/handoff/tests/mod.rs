@@ -3,6 +3,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bell;
 mod consumer;
 mod lease;
 mod ring;
