@@ -11,7 +11,7 @@
 //! | [`machine`], [`progress`], [`time`] | what a figure was taken on, how far a run is, the only clock |
 //! | [`mac`], [`netns`], [`prefix`] | arguments that several subcommands have; where load may go |
 //! | [`pin`], [`random`] | threads on cores; numbers by a seed |
-//! | [`cps`], [`flood`], [`targets`], [`work`] | subcommands |
+//! | [`cps`], [`flood`], [`replay`], [`targets`], [`work`] | subcommands |
 //! | [`client`], [`wire_queue`] | a TCP client for load, and a memory port's other end for it |
 //! | [`rig`], [`front`] | a worker on memory ports with its peers beside it |
 //!
@@ -45,6 +45,7 @@ pub mod pin;
 pub mod prefix;
 pub mod progress;
 pub mod random;
+pub mod replay;
 pub mod report;
 pub mod rig;
 pub mod rounds;

@@ -8,6 +8,7 @@ use usher_bench::Failure;
 use usher_bench::cps::{self, Cps};
 use usher_bench::flood::{self, Flood};
 use usher_bench::progress::Progress;
+use usher_bench::replay::Replay;
 use usher_bench::report::{Output, Report};
 use usher_bench::targets::{LatencyUnderLoad, Memory, Scaling, Soak, Start};
 use usher_bench::work::{self, Work};
@@ -31,6 +32,8 @@ enum Command {
     Latency(LatencyUnderLoad),
     /// Fills a flow table and says what a flow takes (P9)
     Memory(Memory),
+    /// Plays a capture through a worker and says what became of each frame, and why
+    Replay(Replay),
     /// Compares several workers with one (P11)
     Scale(Scaling),
     /// Loads an engine in this process for long, and looks for what is left behind
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
         Command::Flood(flood) => ("flood", flood::run(flood)),
         Command::Latency(latency) => ("latency", latency.run(&Progress::of("latency"))),
         Command::Memory(memory) => ("memory", memory.run(&Progress::of("memory"))),
+        Command::Replay(replay) => ("replay", replay.run()),
         Command::Scale(scale) => ("scale", scale.run(&Progress::of("scale"))),
         Command::Soak(soak) => ("soak", soak.run(&Progress::of("soak"))),
         Command::Start(start) => ("start", start.run(&Progress::of("start"))),

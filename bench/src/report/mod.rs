@@ -75,6 +75,9 @@ pub struct Report {
     pub results: Results,
     /// What a reader must know of the figures.
     pub notes: Vec<String>,
+    /// What comes before the figures, a line each.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    lines: Vec<String>,
     #[serde(skip)]
     plots: Vec<Plot>,
 }
@@ -105,6 +108,7 @@ impl Report {
             rounds: None,
             results: Results::default(),
             notes: Vec::new(),
+            lines: Vec::new(),
             plots: Vec::new(),
         }
     }
@@ -146,6 +150,17 @@ impl Report {
     /// Adds times.
     pub fn latency(&mut self, latency: Latency) {
         self.results.latencies.push(latency);
+    }
+
+    /// Adds a line that comes before the figures.
+    pub fn line(&mut self, line: String) {
+        self.lines.push(line);
+    }
+
+    /// The lines that come before the figures.
+    #[must_use]
+    pub fn lines(&self) -> &[String] {
+        &self.lines
     }
 
     /// Adds a plot to the page.

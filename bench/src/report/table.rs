@@ -11,9 +11,9 @@ pub(super) fn table(report: &Report) -> String {
     std::iter::once(tables(report)).chain(report.sentences()).collect::<Vec<_>>().join("\n")
 }
 
-/// Figures and latencies.
+/// Lines, figures and latencies.
 pub(super) fn tables(report: &Report) -> String {
-    let mut parts = Vec::new();
+    let mut parts = report.lines.clone();
     if !report.results.figures.is_empty() {
         parts.push(figures(&report.results.figures));
     }

@@ -47,6 +47,15 @@ pub fn count_frames(path: &Path) -> Result<usize, PortError> {
     Capture::read(path).map(|capture| capture.len())
 }
 
+/// The frames of the capture at `path`, in its order.
+///
+/// # Errors
+/// It cannot be read or is no Ethernet capture: one sentence.
+pub fn frames(path: &Path) -> Result<Vec<Vec<u8>>, PortError> {
+    let capture = Capture::read(path)?;
+    Ok((0..).map_while(|index| capture.frame(index).map(<[u8]>::to_vec)).collect())
+}
+
 /// The engine's end.
 #[derive(Debug)]
 pub struct PcapPort {
