@@ -1,6 +1,7 @@
 //! The texts of errors, as snapshots; and the files in `configs/`.
 
 use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -475,15 +476,50 @@ fn the_default_file_explains_every_key() {
     }
 }
 
-#[test]
-fn the_files_in_configs_are_right() {
-    for entry in std::fs::read_dir(configs()).unwrap() {
+/// The files in a directory and those below it.
+fn files(directory: &Path) -> Vec<(PathBuf, Plan)> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(directory).unwrap() {
         let path = entry.unwrap().path();
-        if path.extension().is_some_and(|extension| extension == "toml") {
+        if path.is_dir() {
+            found.extend(files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
             let plan = load(&path).unwrap_or_else(|e| panic!("{e}"));
-            assert!(!plan.services.is_empty());
+            found.push((path, plan));
         }
     }
+    found
+}
+
+#[test]
+fn the_files_in_configs_are_right() {
+    for (path, plan) in files(&configs()) {
+        assert!(!plan.services.is_empty());
+        // the manual says everything, what its one service has no use for included
+        let is_heeded = plan.notices.is_empty() || path.ends_with("default.toml");
+        assert!(is_heeded, "{path:?}: {:?}", plan.notices);
+    }
+}
+
+/// Each example shows what it is named for.
+#[test]
+fn there_is_an_example_of_each_kind() {
+    let example = |name: &str| load(&configs().join(format!("examples/{name}.toml"))).unwrap();
+    let proxy = |plan: &Plan| match &plan.services[0].kind {
+        ServiceKind::Proxy(proxy) => proxy.clone(),
+        other => panic!("{other:?}"),
+    };
+    let is_fixed = |plan: &Plan| plan.services[0].answer().is_some();
+    assert!(is_fixed(&example("respond")) && is_fixed(&example("maintenance")));
+    assert_eq!(proxy(&example("snat")).forward, Forward::Snat);
+    assert_eq!(proxy(&example("l2")).forward, Forward::L2);
+    let one_armed = example("one-armed");
+    assert_eq!((one_armed.ports.len(), proxy(&one_armed).backends.len()), (1, 2));
+    let listen = &example("dual-stack").services[0].listen;
+    assert!(listen.iter().any(SocketAddr::is_ipv4) && listen.iter().any(SocketAddr::is_ipv6));
+    assert!(example("vlan").ports.iter().all(|port| port.vlan != 0));
+    // what says that it replaces the other must be able to by a reload
+    assert!(example("snat").fixed_differences(&example("maintenance")).is_empty());
 }
 
 /// What is written as right in a message is right.

@@ -14,6 +14,7 @@ use crate::stats::{
     Tally, WorkerBackend,
 };
 
+mod dashboards;
 mod socket;
 
 /// An engine that has seen a little of everything.
