@@ -8,6 +8,7 @@ mod flows;
 mod keeper;
 mod log;
 mod log_level;
+mod manual;
 mod privileges;
 mod reload;
 mod run;
@@ -71,6 +72,10 @@ enum Command {
     LogLevel(log_level::Options),
     /// This program's version, and the running engine's
     Version(version::Options),
+    /// Completions for a shell, on standard output
+    Completions(manual::Completions),
+    /// Manual pages
+    Man(manual::Manual),
     /// List, drain, enable or weigh backends of a running engine
     #[command(subcommand)]
     Backend(backend::Command),
@@ -125,6 +130,8 @@ pub fn main() -> ExitCode {
         Command::Reload(options) => reload::reload(&options),
         Command::Service(command) => service::service(&command),
         Command::LogLevel(options) => log_level::log_level(&options),
+        Command::Completions(options) => manual::completions(&options),
+        Command::Man(options) => manual::manual(&options),
         Command::Version(options) => version::version(&options),
         Command::Backend(command) => backend::backend(&command),
     };

@@ -200,6 +200,39 @@ fn usage_errors_exit_2_and_help_0() {
     assert_eq!(code(&usher(&["drain", "--timeout", "soon"])), 2);
 }
 
+/// Completions are in the shell's own language: bash and sh, which are everywhere, read theirs.
+#[test]
+fn completions_are_made_for_shells() {
+    for (shell, has) in
+        [("bash", "complete -F"), ("zsh", "#compdef usher"), ("fish", "complete -c usher")]
+    {
+        let output = usher(&["completions", shell]);
+        assert_eq!(code(&output), 0);
+        assert!(says(&output).contains(has) && says(&output).contains("weight"), "{shell}");
+    }
+    let script = says(&usher(&["completions", "bash"]));
+    let read = Command::new("bash").args(["-n", "-c", &script]).output().expect("bash");
+    assert!(read.status.success(), "{}", errors(&read));
+    assert_eq!(code(&usher(&["completions", "dos"])), 2);
+}
+
+/// A page for each command, and none that says nothing.
+#[test]
+fn manual_pages_are_made() {
+    assert!(says(&usher(&["man"])).contains(".TH usher 1"));
+    let scratch = Scratch::new("man");
+    let dir = scratch.0.join("man1");
+    let output = usher(&["man", "--out", dir.to_str().expect("UTF-8")]);
+    assert_eq!(code(&output), 0, "{}", errors(&output));
+    for page in ["usher", "usher-run", "usher-flows", "usher-backend-weight", "usher-reload"] {
+        let text = std::fs::read_to_string(dir.join(format!("{page}.1"))).expect(page);
+        assert!(text.contains(".SH NAME") && text.contains(".SH DESCRIPTION"), "{page}");
+    }
+    let output = usher(&["man", "--out", "/proc/nowhere"]);
+    assert_eq!(code(&output), 1);
+    assert!(errors(&output).contains("/proc/nowhere"), "{}", errors(&output));
+}
+
 #[test]
 fn stats_without_an_engine_exit_1() {
     let output = usher(&["stats", "--json", "--socket", "/nowhere/control.sock"]);
