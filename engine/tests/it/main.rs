@@ -3,6 +3,7 @@
 mod captures;
 mod cli;
 mod control;
+mod docs;
 mod sim;
 mod supply;
 mod tidy;
