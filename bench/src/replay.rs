@@ -5,17 +5,16 @@
 //! those of this worker: its handshakes end where its ACK names another's ISN, and the verdict says so.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
 use usher::clock::{Clock, FakeClock};
 use usher::config::Plan;
 use usher::port::memory::{self, MemoryQueue, Options, Wire};
-use usher::port::{Burst, Frame, Port, pcap};
+use usher::port::{Burst, Frame, pcap};
 use usher::stats::{Counter, WorkerSnapshot};
 use usher::testing;
-use usher::worker::{LastIssued, Outfit, Seeds, Station, View, Worker};
+use usher::worker::Worker;
 use usher_proto::verdict::Reason;
 use usher_proto::wire::{Mac, Parsed, PortView, RxChecksums, parse};
 
@@ -116,20 +115,20 @@ struct Stage {
 
 impl Stage {
     fn new(plan: &Plan, port: usize, mac: Mac) -> Result<Self, Failure> {
-        let (mut stations, mut queues, mut wires) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut ports, mut wires) = (Vec::new(), Vec::new());
         for (index, planned) in plan.ports.iter().enumerate() {
             let mac = if index == port { mac } else { Mac([2, 0, 0, 0, 1, index as u8]) };
             let options = Options { mac, mtu: planned.mtu, ..Options::default() };
-            let (mut made, wire) = memory::new(&planned.name, &options);
-            stations.push(Station { mac, mtu: planned.mtu });
-            queues.push(made.start()?.pop());
+            let (made, wire) = memory::new(&planned.name, &options);
+            ports.push(made);
             wires.push((planned.name.clone(), wire));
         }
         let mut clock = FakeClock::default();
-        let view = Arc::new(View::new(plan, &stations, testing::keyring(true)));
-        let (issued, seeds) = (LastIssued::default(), Seeds::from_bytes([[7; 32]; 5]));
-        let capacity = plan.flow_capacity.min(1 << 20);
-        let worker = Worker::new(Outfit::new(view), queues, capacity, issued, seeds, clock.now());
+        let mut plan = plan.clone();
+        plan.flow_capacity = plan.flow_capacity.min(1 << 20);
+        let keyring = testing::keyring(true);
+        let mut workers = testing::workers(&plan, keyring, &mut ports, 1, clock.now())?;
+        let worker = workers.remove(0);
         let before = worker.stats();
         let mut stage = Self { worker, wires, port, clock, before };
         for _ in 0..4 {

@@ -1,6 +1,6 @@
 //! The other end of a memory port as a queue pair: a client's share of the wire.
 
-use usher::port::memory::{MemoryFrame, Wire};
+use usher::port::memory::{MemoryFrame, MemoryPool, Wire};
 use usher::port::{Burst, QueuePair};
 
 /// One queue of a memory port, seen from outside.
@@ -20,6 +20,11 @@ impl WireQueue {
 
 impl QueuePair for WireQueue {
     type Frame = MemoryFrame;
+    type Pool = MemoryPool;
+
+    fn pool(&self) -> MemoryPool {
+        self.wire.pool()
+    }
 
     fn rx(&mut self, into: &mut Burst<MemoryFrame>) {
         self.wire.receive_burst(self.queue, into);

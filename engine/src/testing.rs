@@ -12,7 +12,7 @@ use usher_proto::time::Now;
 
 use crate::config::{Cookies, Plan, ServiceKind};
 use crate::port::{Port, PortError, QueuePair};
-use crate::worker::{Keyring, LastIssued, Outfit, Seeds, Station, View, Worker};
+use crate::worker::{Keyring, Outfit, Peers, Seeds, Share, Station, View, Worker};
 
 /// Our own address, 10.10.0.2 in a network of 16 bits.
 pub const OWN: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 10, 0, 2));
@@ -80,7 +80,7 @@ pub fn keyring(shared: bool) -> Keyring {
     Keyring { cookies: Keys::new(&secret), shared, isn: IsnKey::new(&secret) }
 }
 
-/// Starts `port` and makes a worker for all its queues.
+/// Starts `port` and makes a worker for it.
 ///
 /// # Errors
 /// When the port does not start.
@@ -89,11 +89,51 @@ pub fn worker<P: Port>(
     port: &mut P,
     now: Now,
 ) -> Result<Worker<P::Queue>, PortError> {
-    let station = Station { mac: port.mac(), mtu: port.mtu() };
-    let view = Arc::new(View::new(&plan(setup), &[station], keyring(setup.shared)));
-    let queues = port.start()?.into_iter().map(Some).collect();
-    let (issued, seeds) = (LastIssued::default(), Seeds::from_bytes([[7; 32]; 5]));
-    Ok(Worker::new(Outfit::new(view), queues, setup.capacity, issued, seeds, now))
+    let mut workers = workers(&plan(setup), keyring(setup.shared), [port], 1, now)?;
+    Ok(workers.remove(0))
+}
+
+/// Starts `ports`, which are those of `plan`, and makes so many workers for them, each to be turned by a thread of
+/// its own or all by one. Workers beyond a port's queue pairs live from what others hand on.
+///
+/// # Errors
+/// When a port does not start.
+pub fn workers<'p, P: Port + 'p>(
+    plan: &Plan,
+    keyring: Keyring,
+    ports: impl IntoIterator<Item = &'p mut P>,
+    count: u16,
+    now: Now,
+) -> Result<Vec<Worker<P::Queue>>, PortError> {
+    let seeds = (0..count).map(|worker| Seeds::from_bytes([[7 + worker as u8; 32]; 5]));
+    workers_with(plan, keyring, ports, seeds.collect(), now)
+}
+
+/// The same, a worker for each of `seeds`.
+///
+/// # Errors
+/// When a port does not start.
+pub fn workers_with<'p, P: Port + 'p>(
+    plan: &Plan,
+    keyring: Keyring,
+    ports: impl IntoIterator<Item = &'p mut P>,
+    seeds: Vec<Seeds>,
+    now: Now,
+) -> Result<Vec<Worker<P::Queue>>, PortError> {
+    let count = seeds.len() as u16;
+    let mut shares: Vec<Vec<_>> = seeds.iter().map(|_| Vec::new()).collect();
+    let mut stations = Vec::new();
+    for port in ports {
+        stations.push(Station { mac: port.mac(), mtu: port.mtu() });
+        let dealt = Share::deal(port.start()?, count);
+        shares.iter_mut().zip(dealt).for_each(|(own, share)| own.push(share));
+    }
+    let view = Arc::new(View::new(plan, &stations, keyring));
+    let equipment = Outfit::all(&view, count).into_iter().zip(Peers::among(count));
+    let worker = |((outfit, peers), (shares, seeds))| {
+        Worker::new(outfit, shares, peers, plan.flow_capacity, seeds, now)
+    };
+    Ok(equipment.zip(shares.into_iter().zip(seeds)).map(worker).collect())
 }
 
 /// What a proxied worker's second port is called and has: 10.20.0.1 in a network of 24 bits, with the backend
@@ -142,14 +182,7 @@ pub fn proxy_worker<P: Port>(
     ports: [&mut P; 2],
     now: Now,
 ) -> Result<Worker<P::Queue>, PortError> {
-    let stations = ports.each_ref().map(|port| Station { mac: port.mac(), mtu: port.mtu() });
-    let view = Arc::new(View::new(plan, &stations, keyring(true)));
-    let mut queues = Vec::new();
-    for port in ports {
-        queues.push(port.start()?.pop());
-    }
-    let (issued, seeds) = (LastIssued::default(), Seeds::from_bytes([[7; 32]; 5]));
-    Ok(Worker::new(Outfit::new(view), queues, plan.flow_capacity, issued, seeds, now))
+    Ok(workers(plan, keyring(true), ports, 1, now)?.remove(0))
 }
 
 /// Lets the workers of one engine go on with `plan`, as it does.
@@ -160,8 +193,8 @@ pub fn reload<Q: QueuePair>(workers: &mut [Worker<Q>], plan: &Plan, now: Now) {
     let view = workers[0].view();
     let in_use = |edition| workers.iter().any(|worker| worker.board().held(edition) > 0);
     let next = view.following(plan, view.keyring().clone(), in_use).expect("few services");
-    let next = Arc::new(next);
-    for worker in workers {
-        drop(worker.adopt(Outfit::new(Arc::clone(&next)), now));
+    let outfits = Outfit::all(&Arc::new(next), workers.len() as u16);
+    for (worker, outfit) in workers.iter_mut().zip(outfits) {
+        drop(worker.adopt(outfit, now));
     }
 }

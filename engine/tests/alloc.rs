@@ -90,7 +90,7 @@ impl Bench {
         let setup = Setup { cookies, half_open_limit: 40, answer: b"new", ..Setup::default() };
         let (view, now) = (self.worker.view(), self.clock.now());
         let view = view.following(&testing::plan(&setup), view.keyring().clone(), |_| true);
-        let outfit = Outfit::new(Arc::new(view.expect("few services")));
+        let outfit = Outfit::all(&Arc::new(view.expect("few services")), 1).remove(0);
         let (worker, mut old) = (&mut self.worker, None);
         self.allocated += allocations(|| old = Some(worker.adopt(outfit, now)));
         drop(old);

@@ -85,6 +85,7 @@ counters! {
         SnatExhausted "snat_exhausted" "No source port was free towards any backend.",
         IcmpUnbelievable "icmp_unbelievable" "An ICMP error about a segment that is not in flight (RFC 5927 §4.1).",
         CongestionUnechoed "congestion_unechoed" "A proxied client's segment was marked by congestion (CE) and its backend does not speak ECN: the client is to notice by the loss (RFC 6040 §4.2).",
+        RedirectFull "redirect_full" "The ring to the worker whose the frame is, or that has a queue of the port that it goes out by, was full.",
         MultiSegment "multi_segment" "A frame in several buffers that did not fit into one: it was larger than the MTU allows, or no buffer was free.",
     }
 }

@@ -312,7 +312,11 @@ mod tests {
 
     impl QueuePair for FaultyQueue {
         type Frame = <memory::MemoryQueue as QueuePair>::Frame;
+        type Pool = <memory::MemoryQueue as QueuePair>::Pool;
 
+        fn pool(&self) -> Self::Pool {
+            self.0.pool()
+        }
         fn rx(&mut self, _: &mut Burst<Self::Frame>) {
             panic!("a fault for this test");
         }

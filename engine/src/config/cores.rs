@@ -53,7 +53,6 @@ impl Cores {
                 None => Ok(cores.clone()),
             },
             Self::Auto => Ok(automatic(machine)),
-            Self::First => Ok(automatic(machine).into_iter().take(1).collect()),
         }
     }
 }
@@ -130,8 +129,6 @@ mod tests {
         assert_eq!(auto(&[0, 1, 2, 3], &[2, 3]), [2, 3]);
         assert_eq!(auto(&[0, 1, 2], &[]), [1, 2]);
         assert_eq!(auto(&[5], &[]), [5]);
-        let first = |isolated| Cores::First.resolve(&machine(&[0, 1, 2, 3], isolated)).unwrap();
-        assert_eq!((first(&[]), first(&[2, 3])), (vec![1], vec![2]));
     }
 
     #[test]

@@ -92,12 +92,11 @@ fn read(root: &Section<'_>, dir: &Path, devices: bool) -> Plan {
     let problems = root.problems();
     root.require(&["port"]);
     let (table, handshake) = (root.table("engine"), root.table("handshake"));
-    let mut engine = global::engine(table.as_ref(), dir);
+    let engine = global::engine(table.as_ref(), dir);
     let flow_capacity = global::flow_capacity(root.table("flow_table").as_ref());
     let ports: Vec<_> = root.tables("port").iter().filter_map(|p| port::read(p, dir)).collect();
     let services = root.tables("service");
     let services: Vec<_> = services.iter().filter_map(|s| service::read(s, dir)).collect();
-    engine.cores = proxy::one_core(engine.cores, table.as_ref(), &services, problems);
     resolve::ports(&ports, &engine.cores, problems);
     if !devices {
         resolve::no_dpdk(&ports, problems);
@@ -110,7 +109,7 @@ fn read(root: &Section<'_>, dir: &Path, devices: bool) -> Plan {
         policy: global::policy(handshake.as_ref(), root.table("timeouts").as_ref()),
         handshake: global::handshake(handshake.as_ref(), flow_capacity, dir),
         metrics: global::metrics(root.table("metrics").as_ref()),
-        notices: notices(root, &ports, &services, &engine),
+        notices: notices(root, &ports, &services),
         ports,
         services,
         engine,
@@ -118,12 +117,7 @@ fn read(root: &Section<'_>, dir: &Path, devices: bool) -> Plan {
 }
 
 /// What is right and yet has less effect than one might think.
-fn notices(
-    root: &Section<'_>,
-    ports: &[PortPlan],
-    services: &[ServicePlan],
-    engine: &EnginePlan,
-) -> Vec<String> {
+fn notices(root: &Section<'_>, ports: &[PortPlan], services: &[ServicePlan]) -> Vec<String> {
     let proxies = services.iter().any(|service| service.proxy().is_some());
     let has =
         |table: &str, key: &str| root.raw(table).is_some_and(|raw| raw.value.get(key).is_some());
@@ -138,13 +132,10 @@ fn notices(
     let limit = limit.zip(capacity).is_some_and(|(limit, capacity)| limit > capacity).then_some(
         "`handshake.half_open_limit` is above `flow_table.capacity`, and the capacity is the limit",
     );
-    let cores = (engine.cores == Cores::First).then_some(
-        "`engine.cores` is one core where it is \"auto\": this version proxies with one",
-    );
     let services = (!root.has("service")).then_some(
         "there is no [[service]]: connections are refused, and only ARP and ping are answered",
     );
     let dpdk = (root.has("dpdk") && ports.iter().all(|port| port.device.dpdk().is_none()))
         .then_some("`[dpdk]` has no effect: every port plays captures");
-    [connect, limit, cores, dpdk, services].into_iter().flatten().map(str::to_owned).collect()
+    [connect, limit, dpdk, services].into_iter().flatten().map(str::to_owned).collect()
 }

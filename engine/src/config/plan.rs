@@ -67,8 +67,6 @@ pub enum LogFormat {
 pub enum Cores {
     /// All isolated cores, or else all but the first: see `Cores::resolve`.
     Auto,
-    /// The first that `Auto` would take: what it means where a service is a `proxy`.
-    First,
     /// These, in this order, each once.
     These(Vec<usize>),
 }

@@ -1,7 +1,7 @@
 //! `kind = "proxy"`: where a service's connections go, and how it is found out what is there.
 //!
 //! [`read`] takes the values that are right in themselves, [`Proxy::resolve`] makes them fit to the
-//! ports and to the other services, [`one_core`] to the workers.
+//! ports and to the other services.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use usher_proto::tcp::Refusal;
 
 use super::plan::{
-    BackendPlan, Balance, Check, Cores, Forward, HealthPlan, Prefix, ProxyHeader, ProxyPlan,
+    BackendPlan, Balance, Check, Forward, HealthPlan, Prefix, ProxyHeader, ProxyPlan,
 };
 use super::port::Port;
 use super::problem::{At, Problems};
@@ -333,25 +333,4 @@ pub(super) fn not_too_many(services: &[Service], problems: &Problems) {
         let what = format!("{} backends in all services together", all.len());
         problems.add(&first.address, what, format!("an engine has at most {BACKENDS}"));
     }
-}
-
-/// What `engine.cores` comes to where a service is a `proxy`: one worker. A backend's answer may come to
-/// any, and this version does not hand frames from one to another. Refuses more, makes one of "auto".
-pub(super) fn one_core(
-    cores: Cores,
-    engine: Option<&Section<'_>>,
-    services: &[Service],
-    problems: &Problems,
-) -> Cores {
-    if !services.iter().any(|service| matches!(service.kind, Some(Kind::Proxy(_)))) {
-        return cores;
-    }
-    let Cores::These(list) = &cores else { return Cores::First };
-    if let Some(raw) = engine.and_then(|engine| engine.raw("cores")).filter(|_| list.len() > 1) {
-        let what = format!("{} cores, and this version proxies with one", list.len());
-        let right = "name one core: with several, frames of `kind = \"proxy\"` would have to go from \
-                     worker to worker, which is not in this version";
-        problems.add(&raw, what, right);
-    }
-    cores
 }

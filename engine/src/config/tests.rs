@@ -296,9 +296,11 @@ fn among_equals_a_service_s_own_port_counts() {
 }
 
 #[test]
-fn where_a_service_is_a_proxy_auto_is_one_core() {
-    let plan = parse(&PROXY.replace("cores = [1]", "cores = \"auto\"")).unwrap();
-    assert_eq!((plan.engine.cores, plan.notices.len()), (Cores::First, 1));
+fn proxies_run_on_any_cores() {
+    for (cores, meant) in [("[1, 2]", Cores::These(vec![1, 2])), ("\"auto\"", Cores::Auto)] {
+        let plan = parse(&PROXY.replace("cores = [1]", &format!("cores = {cores}"))).unwrap();
+        assert_eq!((plan.engine.cores, plan.notices.len()), (meant, 0));
+    }
 }
 
 #[test]
@@ -331,7 +333,6 @@ fn proxies_in_themselves() {
 fn proxies_among_others() {
     let lan = "addresses = [\"10.20.0.2/16\", \"10.10.8.2/24\"]";
     insta::assert_snapshot!(proxy_reports(&[
-        ("cores = [1]", "cores = [1, 2]"),
         ("\"10.20.0.3:8080\"", "\"10.10.0.11:8080\""),
         ("\"10.20.0.3:8080\"", "\"10.20.0.2:8080\""),
         ("\"1.2.3.4:80\"", "\"[fd00:99::1]:80\""),

@@ -32,13 +32,13 @@ use crossbeam::channel::{Sender, bounded};
 
 use self::overrides::Overrides;
 use self::shared::Shared;
-use self::thread::{Order, Post};
+use self::thread::{Idle, Order, Post};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Plan;
 use crate::control::Source;
 use crate::port::{Port, PortError, groups_of};
 use crate::stats::{BackendSnapshot, Snapshot};
-use crate::worker::{Keyring, LastIssued, Outfit, Station, View};
+use crate::worker::{Keyring, Outfit, Peers, Share, Station, View};
 
 /// How many names an error lists.
 const LISTED: usize = 8;
@@ -77,17 +77,22 @@ where
         let stations: Vec<_> =
             ports.iter().map(|port| Station { mac: port.mac(), mtu: port.mtu() }).collect();
         let view = Arc::new(View::new(plan, &stations, keyring));
-        let mut shares = shares(&mut ports, cores.len())?;
-        let (last_issued, mut boards, mut posts) = (LastIssued::default(), Vec::new(), Vec::new());
-        for &core in cores {
-            let outfit = Outfit::new(Arc::clone(&view));
+        let count = u16::try_from(cores.len()).map_err(|_| "more workers than there can be")?;
+        let (shares, outfits) = (shares(&mut ports, count)?, Outfit::all(&view, count));
+        let idle = Arc::new(Idle::none(cores.len()));
+        let (mut boards, mut posts) = (Vec::new(), Vec::new());
+        let equipment = Peers::among(count).into_iter().zip(shares).zip(outfits);
+        for ((number, &core), ((peers, shares), outfit)) in cores.iter().enumerate().zip(equipment)
+        {
             boards.push((core.unwrap_or_default(), Arc::clone(outfit.board())));
             posts.push(Post {
+                number,
+                idle: Arc::clone(&idle),
                 core,
-                queues: shares.next().unwrap_or_default(),
+                shares,
+                peers,
                 outfit,
                 capacity: plan.flow_capacity,
-                last_issued: last_issued.clone(),
                 seeds: keys::random_seeds()?,
                 clock,
             });
@@ -180,8 +185,8 @@ where
     fn exchange(&self, view: &Arc<View>) {
         let (back, returned) = bounded(self.orders.len());
         let mut boards = Vec::new();
-        for orders in &self.orders {
-            let outfit = Outfit::new(Arc::clone(view));
+        for (orders, outfit) in self.orders.iter().zip(Outfit::all(view, self.orders.len() as u16))
+        {
             boards.push(Arc::clone(outfit.board()));
             // One that has ended needs none; its last counts go with its board.
             let _ = orders.send(Order::Adopt(outfit, back.clone()));
@@ -322,16 +327,16 @@ fn listed(names: impl Iterator<Item = String>) -> Option<String> {
     }
 }
 
-/// Each worker's queue pairs, a place for each port; `None` where a port has fewer queues than workers.
-fn shares<P: Port>(
-    ports: &mut [P],
-    workers: usize,
-) -> Result<impl Iterator<Item = Vec<Option<P::Queue>>> + use<P>, PortError> {
-    let mut queues = Vec::new();
+/// Each worker's shares, one of each port.
+fn shares<P: Port>(ports: &mut [P], workers: u16) -> Result<Vec<Vec<Share<P::Queue>>>, PortError> {
+    let mut shares: Vec<Vec<_>> = (0..workers).map(|_| Vec::new()).collect();
     for port in ports {
-        queues.push(port.start()?.into_iter());
+        let queues = port.start()?;
+        if queues.is_empty() {
+            return Err(format!("port {} has no queue pair", port.name()).into());
+        }
+        let dealt = Share::deal(queues, workers);
+        shares.iter_mut().zip(dealt).for_each(|(own, share)| own.push(share));
     }
-    let shares: Vec<Vec<_>> =
-        (0..workers).map(|_| queues.iter_mut().map(Iterator::next).collect()).collect();
-    Ok(shares.into_iter())
+    Ok(shares)
 }

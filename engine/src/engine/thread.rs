@@ -2,11 +2,15 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use crossbeam::channel::{Receiver, Sender};
+use crossbeam::utils::CachePadded;
 
 use crate::clock::{Clock, SystemClock};
 use crate::port::{PortError, QueuePair};
-use crate::worker::{LastIssued, Outfit, Sample, Seeds, Worker};
+use crate::worker::{Outfit, Peers, Sample, Seeds, Share, Worker};
 
 /// How often a worker's thread looks for orders and corrects its clock, in µs.
 const ORDERS_EVERY_US: u64 = 1000;
@@ -26,13 +30,34 @@ pub(super) enum Order {
     Stop,
 }
 
+/// Which workers have nothing left that a drain waits for. A worker polls until none has: frames of others' flows may
+/// come in by its queues.
+#[derive(Debug)]
+pub(super) struct Idle(Box<[CachePadded<AtomicBool>]>);
+
+impl Idle {
+    /// None of so many.
+    pub(super) fn none(workers: usize) -> Self {
+        Self((0..workers).map(|_| CachePadded::new(AtomicBool::new(false))).collect())
+    }
+
+    /// Notes whether one is, and says whether all are. Relaxed: who ends a turn later misses nothing by it.
+    fn note(&self, worker: usize, idle: bool) -> bool {
+        self.0[worker].store(idle, Ordering::Relaxed);
+        self.0.iter().all(|one| one.load(Ordering::Relaxed))
+    }
+}
+
 /// What one worker's thread begins with.
-pub(super) struct Post<Q> {
+pub(super) struct Post<Q: QueuePair> {
+    /// Which worker it is.
+    pub(super) number: usize,
+    pub(super) idle: Arc<Idle>,
     pub(super) core: Option<usize>,
-    pub(super) queues: Vec<Option<Q>>,
+    pub(super) shares: Vec<Share<Q>>,
+    pub(super) peers: Peers<Q::Frame>,
     pub(super) outfit: Outfit,
     pub(super) capacity: u32,
-    pub(super) last_issued: LastIssued,
     pub(super) seeds: Seeds,
     pub(super) clock: SystemClock,
 }
@@ -53,22 +78,30 @@ pub(super) fn work<Q: QueuePair>(
         return;
     }
     let mut clock = post.clock;
+    let (number, idle) = (post.number, post.idle);
     let now = clock.now();
     let mut worker =
-        Worker::new(post.outfit, post.queues, post.capacity, post.last_issued, post.seeds, now);
-    let prepared = worker.queues().try_for_each(QueuePair::on_thread);
+        Worker::new(post.outfit, post.shares, post.peers, post.capacity, post.seeds, now);
+    let prepared = worker.on_thread();
     let failed = prepared.is_err();
     // The engine waits for this; if it has given up, the worker is told to stop.
     let _ = ready.send(prepared);
     if !failed {
-        poll(&mut worker, &mut clock, orders);
+        poll(&mut worker, &mut clock, orders, |is_idle| idle.note(number, is_idle));
     }
+    idle.note(number, true);
     worker.publish();
-    worker.queues().for_each(QueuePair::off_thread);
+    worker.off_thread();
 }
 
-/// Turns until it is told to stop, or drains and nothing is left.
-fn poll<Q: QueuePair>(worker: &mut Worker<Q>, clock: &mut SystemClock, orders: &Receiver<Order>) {
+/// Turns until it is told to stop, or drains and nothing is left. `note` notes whether this worker has something left,
+/// and says whether no worker has.
+fn poll<Q: QueuePair>(
+    worker: &mut Worker<Q>,
+    clock: &mut SystemClock,
+    orders: &Receiver<Order>,
+    note: impl Fn(bool) -> bool,
+) {
     let (mut draining, mut was_busy) = (false, false);
     let (mut busy_us, mut last_us, mut orders_at_us) = (0, clock.now().us, 0);
     loop {
@@ -104,7 +137,7 @@ fn poll<Q: QueuePair>(worker: &mut Worker<Q>, clock: &mut SystemClock, orders: &
             }
             Err(_) => {}
         }
-        if draining && worker.is_idle() {
+        if draining && note(worker.is_idle()) {
             return;
         }
     }

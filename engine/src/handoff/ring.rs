@@ -296,6 +296,9 @@ impl<T> Consumer<T> {
     #[inline]
     pub fn drain(&mut self, max: usize, mut take: impl FnMut(T)) -> usize {
         let count = self.present(max).min(max);
+        if count == 0 {
+            return 0;
+        }
         let batch = Batch { consumer: self };
         for _ in 0..count {
             // SAFETY: `count` slots from `head` on hold items, and we are the consumer.

@@ -16,7 +16,7 @@ use usher_proto::wire::{Reply, Segment, SeqNum, Tuple};
 use super::subjects::{Subject, Subjects};
 use super::{Due, Failure, Probe, Step, Turn, Watch};
 use crate::flow::Seed;
-use crate::service::{Backends, SLOTS};
+use crate::service::{Backends, Position, SLOTS};
 
 /// How often a probe says a thing that is not answered, within its timeout.
 const SAYINGS: u32 = 3;
@@ -88,6 +88,7 @@ struct Entry {
 /// The checks of one worker.
 #[derive(Debug)]
 pub struct Checks {
+    position: Position,
     entries: Box<[Option<Entry>]>,
     /// Connections of checks that are under way, and of the last ones before: at most two a slot.
     slots: HashMap<Tuple, u16, RandomState>,
@@ -98,10 +99,12 @@ pub struct Checks {
 }
 
 impl Checks {
-    /// No checks yet. `seed` keys the hash by which segments find theirs.
+    /// No checks yet, of the backends that the worker of this `position` is to check; of all others it only knows
+    /// what it is told. `seed` keys the hash by which segments find theirs.
     #[must_use]
-    pub fn new(seed: Seed, now: Tick) -> Self {
+    pub fn new(position: Position, seed: Seed, now: Tick) -> Self {
         Self {
+            position,
             entries: (0..SLOTS).map(|_| None).collect(),
             // two a slot; with room for as many again it never grows: what was removed is swept out in place
             slots: HashMap::with_capacity_and_hasher(4 * SLOTS, seed.hasher()),
@@ -161,7 +164,8 @@ impl Checks {
         });
         for index in from..self.entries.len() {
             let slot = index as u16;
-            let (Some(entry), Some(subject)) = (&mut self.entries[index], subjects.get(slot))
+            let (Some(entry), Some(subject), true) =
+                (&mut self.entries[index], subjects.get(slot), self.position.has_slot(slot))
             else {
                 continue;
             };
@@ -236,6 +240,14 @@ impl Checks {
         };
         let turn = self.end(slot, end, subject, backends, now);
         Some(Taken::Ended(Ended { slot, tuple, reply, failure: end.err(), turn }))
+    }
+
+    /// The worker that checks the backend in `slot` has found it to be up, or down; or this worker checks it, and
+    /// another one's connections have failed.
+    pub fn follow(&mut self, slot: u16, up: bool) {
+        if let Some(Some(entry)) = self.entries.get_mut(usize::from(slot)) {
+            entry.watch.follow(up);
+        }
     }
 
     /// A connection reached the backend in `slot`.

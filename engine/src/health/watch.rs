@@ -118,6 +118,13 @@ impl Watch {
         self.begun = None;
     }
 
+    /// Somebody else has found the backend to be up, or down.
+    pub const fn follow(&mut self, up: bool) {
+        if self.up != up {
+            let _ = self.turn();
+        }
+    }
+
     /// A connection reached the backend.
     pub const fn connected(&mut self) {
         self.strikes = 0;

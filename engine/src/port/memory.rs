@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use usher_proto::wire::checksum::Sum;
 use usher_proto::wire::{Mac, RxChecksums, TxChecksums};
 
-use super::{Burst, Frame, Port, PortError, PortStats, QueuePair};
+use super::{Burst, Frame, Pool as _, Port, PortError, PortStats, QueuePair};
 
 /// What a memory port is made of.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -49,9 +49,9 @@ impl Default for Options {
 pub fn new(name: &str, options: &Options) -> (MemoryPort, Wire) {
     let room = usize::from(options.mtu) + ENVELOPE;
     let buffers = (0..options.buffers).map(|_| Box::new(Buffer::new(room))).collect();
-    let pool = Arc::new(Pool { buffers: Mutex::new(buffers), total: options.buffers });
+    let pool = MemoryPool(Arc::new(Buffers { free: Mutex::new(buffers), total: options.buffers }));
     let lanes: Vec<_> = (0..options.queues).map(|_| Lane::new(options.ring)).collect();
-    let wire = Wire { pool: Arc::clone(&pool), lanes: lanes.clone() };
+    let wire = Wire { pool: pool.clone(), lanes: lanes.clone() };
     (MemoryPort { name: name.to_owned(), options: *options, pool, lanes, missed: 0 }, wire)
 }
 
@@ -63,7 +63,7 @@ const ENVELOPE: usize = 18;
 pub struct MemoryPort {
     name: String,
     options: Options,
-    pool: Arc<Pool>,
+    pool: MemoryPool,
     lanes: Vec<Lane>,
     missed: u64,
 }
@@ -85,7 +85,7 @@ impl Port for MemoryPort {
 
     fn start(&mut self) -> Result<Vec<MemoryQueue>, PortError> {
         let queue = |lane: &Lane| MemoryQueue {
-            pool: Arc::clone(&self.pool),
+            pool: self.pool.clone(),
             lane: lane.clone(),
             tx_checksums: self.options.tx_checksums,
         };
@@ -104,13 +104,18 @@ impl Port for MemoryPort {
 /// A worker's share of a memory port.
 #[derive(Debug)]
 pub struct MemoryQueue {
-    pool: Arc<Pool>,
+    pool: MemoryPool,
     lane: Lane,
     tx_checksums: TxChecksums,
 }
 
 impl QueuePair for MemoryQueue {
     type Frame = MemoryFrame;
+    type Pool = MemoryPool;
+
+    fn pool(&self) -> MemoryPool {
+        self.pool.clone()
+    }
 
     fn rx(&mut self, into: &mut Burst<MemoryFrame>) {
         let mut arrived = self.lane.rx.lock();
@@ -128,16 +133,11 @@ impl QueuePair for MemoryQueue {
     }
 
     fn alloc(&mut self) -> Option<MemoryFrame> {
-        Pool::take(&self.pool)
+        self.pool.alloc()
     }
 
     fn free(&mut self, frames: &mut Burst<MemoryFrame>) {
-        if !frames.is_empty() {
-            let mut free = lock(&self.pool.buffers);
-            free.extend(frames.iter_mut().filter_map(MemoryFrame::take));
-            drop(free);
-            frames.clear();
-        }
+        self.pool.free(frames);
     }
 
     fn tx_checksums(&self) -> TxChecksums {
@@ -145,10 +145,31 @@ impl QueuePair for MemoryQueue {
     }
 }
 
+/// A handle to a memory port's pool.
+#[derive(Clone, Debug)]
+pub struct MemoryPool(Arc<Buffers>);
+
+impl super::Pool for MemoryPool {
+    type Frame = MemoryFrame;
+
+    fn alloc(&mut self) -> Option<MemoryFrame> {
+        Buffers::take(&self.0)
+    }
+
+    fn free(&mut self, frames: &mut Burst<MemoryFrame>) {
+        if !frames.is_empty() {
+            let mut free = lock(&self.0.free);
+            free.extend(frames.iter_mut().filter_map(MemoryFrame::take));
+            drop(free);
+            frames.clear();
+        }
+    }
+}
+
 /// The other end of a memory port.
 #[derive(Clone, Debug)]
 pub struct Wire {
-    pool: Arc<Pool>,
+    pool: MemoryPool,
     lanes: Vec<Lane>,
 }
 
@@ -161,7 +182,7 @@ impl Wire {
     /// The same with the device's word on the checksums.
     pub fn send_checked(&self, queue: usize, bytes: &[u8], checksums: RxChecksums) -> bool {
         let Some(mut frame) =
-            Pool::take(&self.pool).filter(|f| f.buffer().bytes.len() >= bytes.len())
+            Buffers::take(&self.pool.0).filter(|f| f.buffer().bytes.len() >= bytes.len())
         else {
             return false;
         };
@@ -171,10 +192,16 @@ impl Wire {
         self.give(queue, frame).is_ok()
     }
 
+    /// The port's pool.
+    #[must_use]
+    pub fn pool(&self) -> MemoryPool {
+        self.pool.clone()
+    }
+
     /// A buffer of the port's pool, for whoever writes frames in place.
     #[must_use]
     pub fn alloc(&self) -> Option<MemoryFrame> {
-        Pool::take(&self.pool)
+        Buffers::take(&self.pool.0)
     }
 
     /// Moves a frame into `queue`.
@@ -215,13 +242,13 @@ impl Wire {
     /// Buffers that are in the pool at this moment.
     #[must_use]
     pub fn free_buffers(&self) -> usize {
-        lock(&self.pool.buffers).len()
+        lock(&self.pool.0.free).len()
     }
 
     /// Buffers that exist.
     #[must_use]
     pub fn total_buffers(&self) -> usize {
-        self.pool.total
+        self.pool.0.total
     }
 
     /// Frames that wait in the rings, both ways.
@@ -245,7 +272,7 @@ struct Buffer {
     rx_checksums: RxChecksums,
     completion: Option<Completion>,
     /// Where it goes back to, while it is not there.
-    home: Option<Arc<Pool>>,
+    home: Option<Arc<Buffers>>,
 }
 
 impl Buffer {
@@ -319,7 +346,7 @@ impl Drop for MemoryFrame {
     fn drop(&mut self) {
         if let Some(mut buffer) = self.buffer.take() {
             let home = buffer.home.take();
-            home.inspect(|home| lock(&home.buffers).push(buffer));
+            home.inspect(|home| lock(&home.free).push(buffer));
         }
     }
 }
@@ -353,15 +380,15 @@ fn put(bytes: &mut [u8], offset: usize) {
 
 /// The buffers of a port that are not in use.
 #[derive(Debug)]
-struct Pool {
+struct Buffers {
     #[expect(clippy::vec_box, reason = "a frame carries the box, which must not be made anew")]
-    buffers: Mutex<Vec<Box<Buffer>>>,
+    free: Mutex<Vec<Box<Buffer>>>,
     total: usize,
 }
 
-impl Pool {
+impl Buffers {
     fn take(pool: &Arc<Self>) -> Option<MemoryFrame> {
-        let mut buffer = lock(&pool.buffers).pop()?;
+        let mut buffer = lock(&pool.free).pop()?;
         (buffer.len, buffer.rx_checksums) = (0, RxChecksums::default());
         (buffer.completion, buffer.home) = (None, Some(Arc::clone(pool)));
         Some(MemoryFrame { buffer: Some(buffer) })

@@ -10,10 +10,13 @@ use arrayvec::ArrayVec;
 use usher_proto::neighbor::group_of;
 use usher_proto::wire::{Addr, Mac, RxChecksums, TxChecksums};
 
+pub use self::spread::{ENTRIES, Spread};
+
 #[cfg(feature = "dpdk")]
 pub mod dpdk;
 pub mod memory;
 pub mod pcap;
+mod spread;
 
 /// Frames of one receive or transmit call. 32 is what DPDK's vector drivers take at once: fewer costs
 /// calls and shortens the prefetch distance, more overflows the first cache.
@@ -27,7 +30,7 @@ pub type PortError = Box<dyn Error + Send + Sync>;
 
 /// One frame in one buffer of the port's pool, to which it goes back when it is dropped. What a device delivers in
 /// several, the port joins, where one holds it.
-pub trait Frame {
+pub trait Frame: Send {
     /// The frame, from the destination MAC on.
     fn bytes(&self) -> &[u8];
 
@@ -45,6 +48,12 @@ pub trait Frame {
     /// The device's word on the checksums of a received frame.
     fn rx_checksums(&self) -> RxChecksums;
 
+    /// The device's hash of a received frame's addresses and TCP ports, if it made one. Whether it is that of
+    /// `toeplitz::symmetric` is for [`QueuePair::hashes`] to say.
+    fn flow_hash(&self) -> Option<u32> {
+        None
+    }
+
     /// Asks the device to complete `wanted` when it sends: the frame has an envelope of `l2` bytes and
     /// an IP header of `l3` bytes, version 4 if `v4`. The TCP checksum field holds the pseudo-header's sum.
     fn request_tx_checksums(&mut self, wanted: TxChecksums, l2: usize, l3: usize, v4: bool);
@@ -54,6 +63,18 @@ pub trait Frame {
 pub trait QueuePair: Send {
     /// Its buffers.
     type Frame: Frame;
+
+    /// The pool that they come from.
+    type Pool: Pool<Frame = Self::Frame>;
+
+    /// A handle to the pool, for a worker that has no queue pair of this port.
+    fn pool(&self) -> Self::Pool;
+
+    /// Whether [`Frame::flow_hash`] of the frames received here is `toeplitz::symmetric`'s hash: the device says that it
+    /// has its key.
+    fn hashes(&self) -> bool {
+        false
+    }
 
     /// Called once on the worker's thread before anything else: whatever the device needs to know of it.
     ///
@@ -83,6 +104,31 @@ pub trait QueuePair: Send {
     /// Which checksums the device completes when it sends.
     fn tx_checksums(&self) -> TxChecksums {
         TxChecksums::default()
+    }
+}
+
+/// A port's pool of buffers, as a worker uses it that has no queue pair of the port. It belongs to one thread at a time.
+pub trait Pool: Send {
+    /// Its buffers.
+    type Frame: Frame;
+
+    /// As [`QueuePair::on_thread`].
+    ///
+    /// # Errors
+    /// When the pool cannot be used from this thread.
+    fn on_thread(&mut self) -> Result<(), PortError> {
+        Ok(())
+    }
+
+    /// As [`QueuePair::off_thread`].
+    fn off_thread(&mut self) {}
+
+    /// An empty frame, if there is one.
+    fn alloc(&mut self) -> Option<Self::Frame>;
+
+    /// Gives frames back, all at once where that is cheaper than one by one.
+    fn free(&mut self, frames: &mut Burst<Self::Frame>) {
+        frames.clear();
     }
 }
 

@@ -53,6 +53,12 @@ impl Default for Backend {
 }
 
 impl Backend {
+    /// The generation in which it got its slot.
+    #[must_use]
+    pub const fn since(&self) -> u32 {
+        self.since
+    }
+
     /// Whether it gets new connections.
     #[inline]
     #[must_use]
@@ -81,6 +87,20 @@ impl Backends {
                 *backend = Backend { since: owner.since, ..Backend::default() };
             }
         }
+    }
+
+    /// Whether the backend that got `slot` in the generation `since` has it, or is the next to have it: the plan that
+    /// says so is on its way, and the backend is as new until something is said of it.
+    ///
+    /// # Panics
+    ///
+    /// If there is no such slot.
+    pub fn expect(&mut self, slot: u16, since: u32) -> bool {
+        let backend = &mut self.0[usize::from(slot)];
+        if backend.since < since {
+            *backend = Backend { since, ..Backend::default() };
+        }
+        backend.since == since
     }
 
     /// The backend of a slot.

@@ -2,8 +2,9 @@
 
 #![forbid(unsafe_code)]
 
-/// Lower ones are for services.
-const LOWEST: u32 = 1024;
+/// The lowest port that connections to backends come from: lower ones are for services.
+pub const LOWEST_PORT: u16 = 1024;
+const LOWEST: u32 = LOWEST_PORT as u32;
 /// How many ports there are.
 const HIGHEST: u32 = u16::MAX as u32;
 /// Words of the summary: a bit for each word of the largest bitmap.

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use usher_proto::neighbor::{self, Due};
+use usher_proto::neighbor::{self, Due, Lesson};
 use usher_proto::verdict::{Reason, Verdict};
 use usher_proto::wire::{Mac, Parsed};
 
@@ -19,20 +19,16 @@ impl<Q: QueuePair> Turn<'_, Q> {
             return self.complaint(port, frame, error);
         }
         let side = &self.view.ports[port];
-        let tally = &self.tally;
-        let lingers = |addr| {
-            side.lingering.iter().any(|&(at, edition)| at == addr && tally.held(edition) > 0)
-        };
+        let (tally, boards) = (&self.tally, self.boards);
+        let is_held =
+            |edition| tally.held(edition) > 0 || boards.iter().any(|board| board.held(edition) > 0);
+        let lingers =
+            |addr| side.lingering.iter().any(|&(at, edition)| at == addr && is_held(edition));
         let is_ours = |addr: &_| side.is_ours(addr) || lingers(*addr);
         let outcome = neighbor::answer(parsed, frame.room(), &side.wire, is_ours);
-        let Some(link) = self.links[port].as_mut() else { return };
-        if let Some(lesson) = &outcome.lesson
-            && let Some((mac, held)) = link.neighbours.learn(lesson, self.now.tick)
-        {
-            for mut waiting in held {
-                redirect(&mut waiting, mac);
-                link.push_generated(waiting, self.tally);
-            }
+        if let Some(lesson) = outcome.lesson {
+            self.learn_neighbour(port, &lesson);
+            self.pass_on_lesson(port, lesson);
         }
         match outcome.verdict {
             Verdict::Drop(reason) => self.discard(port, frame, reason),
@@ -42,8 +38,18 @@ impl<Q: QueuePair> Turn<'_, Q> {
             Verdict::Reflect => {
                 end(&mut frame, outcome.len);
                 self.tally.add(Counter::Reflected, 1);
-                link.push(frame, self.tally);
+                self.links[port].push(frame, self.tally);
             }
+        }
+    }
+
+    /// Takes in where a neighbour is, and sends what waited for that.
+    pub(super) fn learn_neighbour(&mut self, port: usize, lesson: &Lesson) {
+        let link = &mut self.links[port];
+        let Some((mac, held)) = link.neighbours.learn(lesson, self.now.tick) else { return };
+        for mut waiting in held {
+            redirect(&mut waiting, mac);
+            link.push_generated(waiting, self.tally);
         }
     }
 
@@ -52,7 +58,6 @@ impl<Q: QueuePair> Turn<'_, Q> {
     pub(super) fn ask_neighbours(&mut self) {
         let tick = self.now.tick;
         for (link, side) in self.links.iter_mut().zip(&self.view.ports) {
-            let Some(link) = link else { continue };
             while let Some(due) = link.neighbours.poll(tick) {
                 match due {
                     Due::Unreachable { held, .. } => {
@@ -77,10 +82,11 @@ impl<Q: QueuePair> Turn<'_, Q> {
         }
     }
 
-    /// Tells each link where our addresses are now.
+    /// Tells each link where our addresses are now: one worker does, for all.
     pub(super) fn announce(&mut self) {
-        for (side, link) in self.view.ports.iter().zip(self.links.iter_mut()) {
-            let Some(link) = link else { continue };
+        let is_first = self.peers.position().index() == 0;
+        let sides = self.view.ports.iter().filter(|_| is_first);
+        for (side, link) in sides.zip(self.links.iter_mut()) {
             for addr in &side.announced {
                 link.write(self.tally, |room| neighbor::announce(room, &side.wire, addr));
             }

@@ -11,10 +11,7 @@ use super::turn::{Turn, payload_of};
 use crate::flow::Body;
 use crate::health::{Ended, Said, Taken, Task};
 use crate::port::{Frame, QueuePair};
-
-/// Source ports of the checks of one backend where addresses are not translated: in turn, so that no two
-/// checks in a row share one. From 1024 on, this many for each slot.
-const DIRECT_PORTS: u16 = 32;
+use crate::service::Position;
 
 impl<Q: QueuePair> Turn<'_, Q> {
     /// Begins, repeats and gives up checks that are due.
@@ -56,12 +53,12 @@ impl<Q: QueuePair> Turn<'_, Q> {
         let path = target.paths.start;
         if !view.targets.is_translated(path) {
             self.proxies.direct_check = self.proxies.direct_check.wrapping_add(1);
-            let turn = self.proxies.direct_check % DIRECT_PORTS;
+            let turn = self.proxies.direct_check % Position::CHECK_TURNS;
             let tuple = Tuple {
                 remote,
                 local: port.own_addresses(remote.is_v4()).next()?,
                 remote_port: subject.remote.port(),
-                local_port: 1024 + slot * DIRECT_PORTS + turn,
+                local_port: Position::check_port(slot, turn, self.peers.position().count()),
                 vlan: port.wire.vlan,
                 port: port.wire.index,
             };
@@ -85,8 +82,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         else {
             return;
         };
-        let link = self.links[target.port].as_ref();
-        if link.is_some_and(|link| link.neighbours.is_awaited(&target.hop)) {
+        if self.links[target.port].neighbours.is_awaited(&target.hop) {
             return;
         }
         let payload = payload_of(subject.script.bytes(), &said.reply);
@@ -100,7 +96,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         if let Some(target) = self.view.targets.get(ended.slot) {
             self.proxies.ways.give_back(target.paths.start, ended.tuple.local_port);
         }
-        self.proxies.offers.forget();
+        self.backend_changed(ended.slot);
     }
 
     /// Takes a segment to an address of ours that belongs to no flow, if it is one of a check.

@@ -194,7 +194,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
             Body::Spliced(_) => 0,
         };
         let is_last = reply.flags.has(Flags::RST) && silence >= CONFIRMED_MS;
-        let Some(egress) = self.links[port].as_mut() else { return false };
+        let egress = &mut self.links[port];
         match egress.generate(&link, tuple, reply, payload, self.tally) {
             Ok(frame) if is_last => self.resolve(port, tuple, frame),
             Ok(frame) => egress.push_generated(frame, self.tally),
@@ -207,7 +207,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
     /// not say which that is, to where the peer was last heard.
     #[cold]
     fn resolve(&mut self, port: usize, tuple: &Tuple, frame: Q::Frame) {
-        let Some(egress) = self.links[port].as_mut() else { return };
+        let egress = &mut self.links[port];
         let Some((hop, _)) = self.view.ports[port].next_hop(&tuple.remote) else {
             return egress.push_generated(frame, self.tally);
         };

@@ -8,6 +8,7 @@ use usher_proto::verdict::Reason;
 use usher_proto::wire::{Flags, Link, Mac, Reply, Segment, Tuple, TxChecksums};
 use usher_proto::wire::{answer_in_place, emit, header_lens};
 
+use super::share::Share;
 use crate::port::{Burst, Frame, QueuePair};
 use crate::stats::{Counter, PortCounter, Tally};
 
@@ -23,7 +24,9 @@ pub(super) struct NoBuffer;
 
 /// A worker's share of a port, with what waits to be sent by it.
 pub(super) struct Egress<Q: QueuePair> {
-    pub(super) queue: Q,
+    pub(super) share: Share<Q>,
+    /// Whether the hashes of frames that come in here can be used.
+    pub(super) hashes: bool,
     /// The port's index.
     port: usize,
     /// In the order in which they will be sent.
@@ -36,10 +39,10 @@ pub(super) struct Egress<Q: QueuePair> {
 }
 
 impl<Q: QueuePair> Egress<Q> {
-    pub(super) fn new(port: usize, queue: Q) -> Self {
-        let checksums = queue.tx_checksums();
+    pub(super) fn new(port: usize, share: Share<Q>) -> Self {
+        let (checksums, hashes) = (share.tx_checksums(), share.hashes());
         let (out, spare) = (Burst::new(), Burst::new());
-        Self { queue, port, out, spare, checksums, neighbours: Cache::default() }
+        Self { share, hashes, port, out, spare, checksums, neighbours: Cache::default() }
     }
 
     /// Turns `frame`, which held `seg`, into `reply` and sends it; gives it back if it has no room.
@@ -127,7 +130,7 @@ impl<Q: QueuePair> Egress<Q> {
     #[inline]
     pub(super) fn recycle(&mut self, frame: Q::Frame) {
         if self.spare.is_full() {
-            self.queue.free(&mut self.spare);
+            self.share.free(&mut self.spare);
         }
         self.spare.push(frame);
     }
@@ -140,13 +143,32 @@ impl<Q: QueuePair> Egress<Q> {
         if wanted == 0 {
             return;
         }
-        self.queue.tx(&mut self.out);
+        let is_relayed = self.share.tx(&mut self.out);
         let refused = self.out.len() as u64;
-        tally.add(Counter::Sent, wanted - refused);
-        tally.add_port(self.port, PortCounter::Sent, wanted - refused);
-        if refused > 0 {
-            self.refused(refused, tally);
+        if is_relayed {
+            tally.add(Counter::RelayedOut, wanted - refused);
+        } else {
+            tally.add(Counter::Sent, wanted - refused);
+            tally.add_port(self.port, PortCounter::Sent, wanted - refused);
         }
+        if refused > 0 {
+            let reason = if is_relayed { Reason::RedirectFull } else { Reason::PortRefused };
+            self.refused(refused, reason, tally);
+        }
+    }
+
+    /// Sends what workers without a queue of this port have to send. Returns how many frames that was.
+    pub(super) fn relay(&mut self, tally: &mut Tally) -> usize {
+        let mut count = 0;
+        for worker in 0..self.share.entrusting() {
+            let mut frames = self.share.entrusted(worker);
+            count += frames.len();
+            for frame in frames.drain(..) {
+                self.push(frame, tally);
+            }
+        }
+        tally.add(Counter::RelayedIn, count as u64);
+        count
     }
 
     /// Sends what waits and frees what is done with: the end of a turn.
@@ -154,21 +176,21 @@ impl<Q: QueuePair> Egress<Q> {
     pub(super) fn finish(&mut self, tally: &mut Tally) {
         self.flush(tally);
         if !self.spare.is_empty() {
-            self.queue.free(&mut self.spare);
+            self.share.free(&mut self.spare);
         }
     }
 
     #[cold]
-    fn refused(&mut self, refused: u64, tally: &mut Tally) {
-        self.queue.free(&mut self.out);
+    fn refused(&mut self, refused: u64, reason: Reason, tally: &mut Tally) {
+        self.share.free(&mut self.out);
         tally.add(Counter::Refused, refused);
         tally.add_port(self.port, PortCounter::Refused, refused);
-        tally.drop_reason(Reason::PortRefused, refused);
+        tally.drop_reason(reason, refused);
     }
 
     /// An empty buffer.
     pub(super) fn buffer(&mut self, tally: &mut Tally) -> Result<Q::Frame, NoBuffer> {
-        self.spare.pop().or_else(|| self.queue.alloc()).ok_or_else(|| {
+        self.spare.pop().or_else(|| self.share.alloc()).ok_or_else(|| {
             tally.add(Counter::Withheld, 1);
             NoBuffer
         })

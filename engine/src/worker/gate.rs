@@ -2,34 +2,23 @@
 
 #![forbid(unsafe_code)]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-
 use usher_proto::tcp::Admission;
 use usher_proto::time::Now;
 
 use super::View;
 use crate::config::Cookies;
 
-/// The epoch, plus one, in which this process last issued a cookie; 0 if it never did. Shared by its
-/// workers, as an ACK may come to another one.
-#[derive(Clone, Default, Debug)]
-pub struct LastIssued(Arc<AtomicU32>);
-
 /// Decides on new handshakes.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Gate {
-    last_issued: LastIssued,
+    /// The epoch in which this worker last issued a cookie, whose ACK is this worker's, too.
+    last_issued: Option<u32>,
     /// Whether new SYNs are answered by cookie because too many flows are half-open.
     crowded: bool,
     pub(super) draining: bool,
 }
 
 impl Gate {
-    pub(super) const fn new(last_issued: LastIssued) -> Self {
-        Self { last_issued, crowded: false, draining: false }
-    }
-
     /// What a SYN gets while `half_open` flows of at most `capacity` are half-open. Cookies begin at half
     /// of the limit and end at three eighths: a gap that one burst does not cross.
     #[inline]
@@ -56,22 +45,15 @@ impl Gate {
 
     /// A cookie was issued.
     #[inline]
-    pub(super) fn issued(&self, now: &Now) {
-        // Relaxed: an ACK takes a network round trip, and `checks` only reads this one number.
-        if self.last_issued.0.load(Ordering::Relaxed) != now.epoch + 1 {
-            self.last_issued.0.store(now.epoch + 1, Ordering::Relaxed);
-        }
+    pub(super) const fn issued(&mut self, now: &Now) {
+        self.last_issued = Some(now.epoch);
     }
 
     /// Whether ACKs without a flow are checked as cookies: not at the price of a MAC for each stray
     /// when nobody can have issued one. What was issued before a reload made an end of cookies still counts.
     #[inline]
     pub(super) fn checks(&self, view: &View, now: &Now) -> bool {
-        let recent = || {
-            // Relaxed: see `issued`.
-            let last = self.last_issued.0.load(Ordering::Relaxed);
-            last != 0 && now.epoch.wrapping_sub(last - 1) < 2
-        };
+        let recent = || self.last_issued.is_some_and(|last| now.epoch.wrapping_sub(last) < 2);
         (view.cookies != Cookies::Never && view.keyring.shared) || recent()
     }
 }

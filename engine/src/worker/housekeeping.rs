@@ -71,6 +71,7 @@ impl Chores {
         turn.tally.add(Counter::Housekeeping, 1);
         turn.expire(TIMER_BUDGET);
         turn.check_backends();
+        turn.tell_of_backends();
         turn.ask_neighbours();
         if self.announcements > 0 && self.announce_at.is_due(turn.now.tick) {
             self.announcements -= 1;

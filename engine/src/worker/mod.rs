@@ -24,6 +24,10 @@
 //! | `ways` | ports and next hops of the paths to backends |
 //! | `commit` | what a decision does to the table, and what timers do |
 //! | `sample` | copies of flows, for those who want to see some |
+//! | `share` | a queue pair, or a way to a worker that has one |
+//! | `owners` | whose a frame is |
+//! | `redirect` | frames that go on to their worker |
+//! | `news` | what workers tell each other |
 //! | `housekeeping` | timers, announcements, drain, counts |
 
 #![forbid(unsafe_code)]
@@ -38,11 +42,15 @@ mod held;
 mod housekeeping;
 mod limiter;
 mod listeners;
+mod news;
 mod offers;
+mod owners;
 mod passing;
 mod proxy;
 mod reach;
+mod redirect;
 mod sample;
+mod share;
 mod turn;
 mod view;
 mod ways;
@@ -58,23 +66,21 @@ use usher_proto::wire::Tuple;
 
 use self::egress::Egress;
 use self::gate::Gate;
-pub use self::gate::LastIssued;
 use self::housekeeping::Chores;
 use self::limiter::Limiter;
 use self::offers::Offers;
 use self::proxy::Proxies;
+pub use self::redirect::Peers;
 pub use self::sample::{FlowFilter, Sample, SampledFlow};
+pub use self::share::Share;
 use self::turn::{Limits, Turn};
 pub use self::view::{Exhausted, Keyring, Standing, Station, View};
 use self::ways::Ways;
 use crate::flow::{Seed, Table};
 use crate::health::Checks;
-use crate::port::QueuePair;
+use crate::port::{PortError, QueuePair};
+use crate::service::Position;
 use crate::stats::{Board, Counter, Tally, WorkerSnapshot};
-
-/// Only one worker proxies: see `config`.
-const WORKER: u16 = 0;
-const WORKERS: u16 = 1;
 
 /// What a worker's hashes are keyed with; each worker has its own.
 #[derive(Clone, Copy)]
@@ -105,26 +111,35 @@ impl Seeds {
 /// allocates nothing, and given back to it, so that it frees nothing.
 #[derive(Debug)]
 pub struct Outfit {
+    position: Position,
     view: Arc<View>,
     tally: Tally,
-    board: Arc<Board>,
+    /// All workers', of which each writes its own.
+    boards: Arc<[Arc<Board>]>,
     ways: Ways,
     offers: Offers,
 }
 
 impl Outfit {
-    /// What a worker needs for `view`.
+    /// What each of so many workers needs for `view`, in order.
     #[must_use]
-    pub fn new(view: Arc<View>) -> Self {
-        let ways = Ways::new(&view.targets, WORKER, WORKERS);
-        let offers = Offers::new(view.edition_count());
-        Self { tally: view.tally(), board: view.board(), ways, offers, view }
+    pub fn all(view: &Arc<View>, workers: u16) -> Vec<Self> {
+        let boards: Arc<[Arc<Board>]> = (0..workers).map(|_| view.board()).collect();
+        let one = |position| Self {
+            position,
+            tally: view.tally(),
+            boards: Arc::clone(&boards),
+            ways: Ways::new(&view.targets, position),
+            offers: Offers::new(view.edition_count()),
+            view: Arc::clone(view),
+        };
+        Position::all(workers).map(one).collect()
     }
 
     /// Where the worker will publish its counts.
     #[must_use]
-    pub const fn board(&self) -> &Arc<Board> {
-        &self.board
+    pub fn board(&self) -> &Arc<Board> {
+        &self.boards[usize::from(self.position.index())]
     }
 }
 
@@ -135,48 +150,50 @@ pub struct Worker<Q: QueuePair> {
     gate: Gate,
     limits: Box<Limits>,
     tally: Tally,
-    board: Arc<Board>,
-    links: Vec<Option<Egress<Q>>>,
+    boards: Arc<[Arc<Board>]>,
+    links: Vec<Egress<Q>>,
+    peers: Peers<Q::Frame>,
     proxies: Proxies<Q::Frame>,
     chores: Chores,
 }
 
 impl<Q: QueuePair> Worker<Q> {
-    /// A worker for `capacity` flows with its share of each port of the view, in the view's order;
-    /// `None` where it has no queue.
+    /// A worker for `capacity` flows with its share of each port of the view, in the view's order, and the rings
+    /// between it and the others.
     ///
     /// # Panics
     ///
-    /// If `capacity` exceeds 2³⁰ or `queues` are not as many as the view's ports.
+    /// If `capacity` exceeds 2³⁰, `shares` are not as many as the view's ports, or `outfit` and `peers` are not the
+    /// same worker's.
     #[must_use]
     pub fn new(
         outfit: Outfit,
-        queues: Vec<Option<Q>>,
+        shares: Vec<Share<Q>>,
+        peers: Peers<Q::Frame>,
         capacity: u32,
-        last_issued: LastIssued,
         seeds: Seeds,
         now: Now,
     ) -> Self {
-        let Outfit { view, tally, board, ways, offers } = outfit;
-        assert_eq!(queues.len(), view.port_count(), "one place a port");
-        let egress =
-            |(port, queue): (usize, Option<Q>)| queue.map(|queue| Egress::new(port, queue));
+        let Outfit { position, view, tally, boards, ways, offers } = outfit;
+        assert_eq!(shares.len(), view.port_count(), "one share a port");
+        assert_eq!(position, peers.position(), "one worker's");
         let mut flows = Table::new(capacity, seeds.table, now.tick);
         flows.set_paths(Arc::clone(view.targets.paths()));
-        let mut proxies =
-            Proxies::new(view.buffers, ways, offers, Checks::new(seeds.checks, now.tick));
+        let checks = Checks::new(position, seeds.checks, now.tick);
+        let mut proxies = Proxies::new(view.buffers, position, ways, offers, checks);
         proxies.follow(&view, &now, flows.hash(&Tuple::default()));
         Self {
             flows,
-            gate: Gate::new(last_issued),
+            gate: Gate::default(),
             limits: Box::new(Limits {
                 resets: Limiter::new(seeds.resets),
                 challenges: Limiter::new(seeds.challenges),
                 errors: Limiter::new(seeds.errors),
             }),
             tally,
-            board,
-            links: queues.into_iter().enumerate().map(egress).collect(),
+            boards,
+            links: (0..).zip(shares).map(|(port, share)| Egress::new(port, share)).collect(),
+            peers,
             proxies,
             chores: Chores::new(&now),
             view,
@@ -184,7 +201,7 @@ impl<Q: QueuePair> Worker<Q> {
     }
 
     /// One round over all ports: receive, decide, send, and whatever time has brought. Returns the
-    /// number of frames received.
+    /// number of frames that came, from ports and from other workers.
     pub fn turn(&mut self, now: Now) -> usize {
         let mut turn = Turn {
             now,
@@ -194,17 +211,28 @@ impl<Q: QueuePair> Worker<Q> {
             limits: &mut self.limits,
             tally: &mut self.tally,
             links: &mut self.links,
+            peers: &mut self.peers,
+            boards: &self.boards,
             proxies: &mut self.proxies,
         };
-        let received = (0..turn.links.len()).map(|port| turn.burst(port)).sum();
+        let mut received = 0;
+        if !turn.peers.position().is_alone() {
+            turn.hear_news();
+            received += turn.take_over();
+            let (links, tally) = (turn.links.iter_mut(), &mut *turn.tally);
+            received += links.map(|link| link.relay(tally)).sum::<usize>();
+        }
+        received += (0..turn.links.len()).map(|port| turn.burst(port)).sum::<usize>();
         if self.chores.are_due(&now) {
             self.chores.run(&mut turn);
             let slots = self.proxies.report_some(&mut self.tally);
-            self.board.publish_part(&self.tally, slots);
+            self.boards[usize::from(self.peers.position().index())]
+                .publish_part(&self.tally, slots);
         }
-        for link in self.links.iter_mut().flatten() {
+        for link in &mut self.links {
             link.finish(&mut self.tally);
         }
+        self.peers.publish();
         self.tally.add(Counter::Turns, 1);
         self.tally.add(Counter::IdleTurns, u64::from(received == 0));
         received
@@ -220,7 +248,7 @@ impl<Q: QueuePair> Worker<Q> {
     /// editions of services that they have. Returns what is no longer needed.
     #[must_use]
     pub fn adopt(&mut self, outfit: Outfit, now: Now) -> Outfit {
-        let Outfit { view, mut tally, board, mut ways, offers } = outfit;
+        let Outfit { position, view, mut tally, boards, mut ways, offers } = outfit;
         self.proxies.follow(&view, &now, self.flows.hash(&Tuple::default()));
         ways.adopt(&mut self.proxies.ways);
         self.flows.set_paths(Arc::clone(view.targets.paths()));
@@ -229,9 +257,10 @@ impl<Q: QueuePair> Worker<Q> {
             self.chores.announce_again(&now);
         }
         let old = Outfit {
+            position,
             view: std::mem::replace(&mut self.view, view),
             tally: std::mem::replace(&mut self.tally, tally),
-            board: std::mem::replace(&mut self.board, board),
+            boards: std::mem::replace(&mut self.boards, boards),
             ways: std::mem::replace(&mut self.proxies.ways, ways),
             offers: std::mem::replace(&mut self.proxies.offers, offers),
         };
@@ -273,7 +302,7 @@ impl<Q: QueuePair> Worker<Q> {
     /// Where it publishes its counts.
     #[must_use]
     pub fn board(&self) -> &Board {
-        &self.board
+        &self.boards[usize::from(self.peers.position().index())]
     }
 
     /// How many frames of clients wait for their backends.
@@ -304,11 +333,25 @@ impl<Q: QueuePair> Worker<Q> {
     pub fn publish(&mut self) {
         let slots = 0..self.tally.backends();
         self.proxies.report(&mut self.tally, slots);
-        self.board.publish(&self.tally);
+        self.boards[usize::from(self.peers.position().index())].publish(&self.tally);
     }
 
-    /// Its queues, for [`QueuePair::on_thread`] and [`QueuePair::off_thread`].
+    /// The queue pairs that it has.
     pub fn queues(&mut self) -> impl Iterator<Item = &mut Q> {
-        self.links.iter_mut().flatten().map(|link| &mut link.queue)
+        self.links.iter_mut().filter_map(|link| link.share.queue())
+    }
+
+    /// To be called on the worker's thread before anything else: see [`QueuePair::on_thread`].
+    ///
+    /// # Errors
+    ///
+    /// When a port cannot be used from this thread.
+    pub fn on_thread(&mut self) -> Result<(), PortError> {
+        self.links.iter_mut().try_for_each(|link| link.share.on_thread())
+    }
+
+    /// To be called on the worker's thread after everything else: see [`QueuePair::off_thread`].
+    pub fn off_thread(&mut self) {
+        self.links.iter_mut().for_each(|link| link.share.off_thread());
     }
 }

@@ -72,7 +72,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         let Some((out, slot)) = self.outward(index, from.other()) else { return Ok(()) };
         let mut pieces = split(frame.bytes(), seg, &out, rewrite, most);
         while pieces.left() > 0 {
-            let Some(egress) = self.links[usize::from(out.tuple.port)].as_mut() else { break };
+            let egress = &mut self.links[usize::from(out.tuple.port)];
             let Ok(mut piece) = egress.buffer(self.tally) else { break };
             match pieces.write_next(piece.room()) {
                 Some(Ok(len)) => {
@@ -126,7 +126,8 @@ impl<Q: QueuePair> Turn<'_, Q> {
             let out = Outward { link, tuple: seg.tuple, hops: 0 };
             let quoted = Quoted { seq: seg.seq, kind: IcmpErrorKind::TimeExceeded };
             let from = side.own_addresses(seg.tuple.local.is_v4()).next();
-            if let (Some(from), Some(egress)) = (from, self.links[port].as_mut()) {
+            if let Some(from) = from {
+                let egress = &mut self.links[port];
                 egress.write(self.tally, |room| write_complaint(room, &out, &from, &quoted));
             }
         }
@@ -154,22 +155,15 @@ impl<Q: QueuePair> Turn<'_, Q> {
     /// Hands a frame that is ready to its port, or lets it wait for the next hop.
     #[inline]
     pub(super) fn hand_over(&mut self, out: &Outward, slot: u16, frame: Q::Frame) -> Handed {
-        let Some(egress) = self.links[usize::from(out.tuple.port)].as_mut() else {
-            return Handed::Waits; // never: a worker that proxies has queues on every port
+        let port = usize::from(out.tuple.port);
+        let ready = if out.link.dst == Mac::ZERO {
+            self.find_station(slot, port, frame)
+        } else {
+            Some(frame)
         };
-        if out.link.dst != Mac::ZERO {
-            egress.push(frame, self.tally);
-            return Handed::Over;
-        }
-        match self.find_station(slot, usize::from(out.tuple.port), frame) {
-            Some(frame) => {
-                if let Some(egress) = self.links[usize::from(out.tuple.port)].as_mut() {
-                    egress.push(frame, self.tally);
-                }
-                Handed::Over
-            }
-            None => Handed::Waits,
-        }
+        let Some(frame) = ready else { return Handed::Waits };
+        self.links[port].push(frame, self.tally);
+        Handed::Over
     }
 
     /// The same with a frame that answers none.
@@ -180,8 +174,8 @@ impl<Q: QueuePair> Turn<'_, Q> {
         } else {
             Some(frame)
         };
-        if let (Some(frame), Some(egress)) = (ready, self.links[port].as_mut()) {
-            egress.push_generated(frame, self.tally);
+        if let Some(frame) = ready {
+            self.links[port].push_generated(frame, self.tally);
         }
     }
 
@@ -193,7 +187,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         port: usize,
         frame: Q::Frame,
     ) -> Option<Q::Frame> {
-        let egress = self.links[port].as_mut()?;
+        let egress = &mut self.links[port];
         let hop = self.view.targets.get(slot)?.hop;
         let dropped = match egress.neighbours.lookup(&hop, frame, self.now.tick) {
             Lookup::Known(mac, mut frame) => {
@@ -239,7 +233,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         let station = self.proxies.ways.station(slot, self.now.tick);
         let link = Link { src: wire.mac, dst: station.unwrap_or(Mac::ZERO), vlan: wire.vlan };
         let out = Outward { link, tuple: *tuple, hops: 0 };
-        let Some(egress) = self.links[usize::from(tuple.port)].as_mut() else { return };
+        let egress = &mut self.links[usize::from(tuple.port)];
         if let Ok(frame) = egress.generate(&link, tuple, reply, payload, self.tally) {
             self.send_generated(&out, slot, frame);
         }

@@ -19,6 +19,7 @@ use usher_proto::wire::Segment;
 use super::commit::source_of;
 use super::front::Front;
 use super::held::Held;
+use super::news::Due;
 use super::offers::Offers;
 use super::turn::Turn;
 use super::view::View;
@@ -26,7 +27,7 @@ use super::ways::Ways;
 use crate::flow::{Body, Index};
 use crate::health::Checks;
 use crate::port::{Frame, QueuePair};
-use crate::service::{Backend, Backends, HOLD};
+use crate::service::{Backend, Backends, HOLD, Position};
 use crate::stats::{BackendCounter, BackendState, Counter, Tally, WorkerBackend};
 
 /// Flows whose frames may be held at a time, and frames in all: connecting takes a round trip, so that
@@ -47,6 +48,8 @@ pub(super) struct Proxies<F> {
     pub(super) offers: Offers,
     pub(super) backends: Backends,
     pub(super) checks: Checks,
+    /// Backends that other workers are to be told of.
+    pub(super) due: Due,
     /// Counts checks without translation.
     pub(super) direct_check: u16,
     /// Where the next report begins.
@@ -55,7 +58,13 @@ pub(super) struct Proxies<F> {
 
 impl<F> Proxies<F> {
     /// Nothing held; all these ways free; ports have so many `buffers` each.
-    pub(super) fn new(buffers: u32, ways: Ways, offers: Offers, checks: Checks) -> Self {
+    pub(super) fn new(
+        buffers: u32,
+        position: Position,
+        ways: Ways,
+        offers: Offers,
+        checks: Checks,
+    ) -> Self {
         let frames = HELD_FRAMES.min(buffers / 4);
         Self {
             held: Held::new(HELD_FLOWS, frames as usize),
@@ -63,6 +72,7 @@ impl<F> Proxies<F> {
             offers,
             backends: Backends::default(),
             checks,
+            due: Due::new(position),
             direct_check: 0,
             reported: 0,
         }
@@ -72,6 +82,7 @@ impl<F> Proxies<F> {
     /// are under way are given up; a backend that still answers one gets a RST.
     pub(super) fn follow(&mut self, view: &View, now: &Now, dice: u64) {
         self.backends.renew(view.targets.slots());
+        self.due.note_own(view.targets.slots().iter().map(|(slot, _)| slot));
         let ways = &mut self.ways;
         self.checks.renew(&view.subjects, dice, now, |ended| {
             if let Some(target) = view.targets.get(ended.slot) {

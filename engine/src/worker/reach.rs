@@ -100,7 +100,8 @@ impl<Q: QueuePair> Turn<'_, Q> {
     #[cold]
     pub(super) fn learn(&mut self, index: Index, syn_ack: &Segment) {
         let Body::Spliced(flow) = self.flows.body(index) else { return };
-        let backend = self.proxies.backends.get_mut(flow.backend);
+        let slot = flow.backend;
+        let backend = self.proxies.backends.get_mut(slot);
         backend.counts.connected += 1;
         backend.counts.flows += 1;
         // Of a backend that was not checked yet a client that asks for less teaches less.
@@ -109,10 +110,10 @@ impl<Q: QueuePair> Turn<'_, Q> {
             if seen != known {
                 backend.counts.mismatched += 1;
                 backend.learned = Some(seen);
-                self.proxies.offers.forget();
+                self.backend_changed(slot);
             }
         }
-        self.proxies.checks.connected(flow.backend);
+        self.proxies.checks.connected(slot);
     }
 
     /// A flow leaves its backend.
@@ -135,7 +136,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         let proxies = &mut *self.proxies;
         let turned = proxies.checks.struck(slot, &self.view.subjects, &mut proxies.backends);
         if turned.is_some() {
-            proxies.offers.forget();
+            self.backend_changed(slot);
         }
     }
 

@@ -5,6 +5,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::sync::Arc;
+
 use arrayvec::ArrayVec;
 use usher_proto::tcp::{Admission, Context, Kind, State, Tcb, listen, refuse};
 use usher_proto::time::Now;
@@ -19,17 +21,29 @@ use super::egress::{Egress, NoBuffer};
 use super::gate::Gate;
 use super::limiter::Limiter;
 use super::proxy::Proxies;
+use super::redirect::Peers;
 use crate::flow::{Index, Table};
 use crate::port::{BURST, Burst, Frame, QueuePair};
-use crate::stats::{Counter, PortCounter, Tally};
+use crate::stats::{Board, Counter, PortCounter, Tally};
 
 /// What was read of a frame, and the hash of its tuple.
-struct Lane {
-    parsed: Result<Parsed, Reason>,
+pub(super) struct Lane {
+    pub(super) parsed: Result<Parsed, Reason>,
     hash: u64,
+    /// The worker whose the frame is, or [`HERE`].
+    pub(super) owner: u16,
 }
 
-type Lanes = ArrayVec<Lane, BURST>;
+impl Lane {
+    const fn new(parsed: Result<Parsed, Reason>) -> Self {
+        Self { parsed, hash: 0, owner: HERE }
+    }
+}
+
+/// The owner of frames that stay.
+pub(super) const HERE: u16 = u16::MAX;
+
+pub(super) type Lanes = ArrayVec<Lane, BURST>;
 
 /// Limits, one for each kind: a flood that draws RSTs does not silence challenge ACKs.
 #[derive(Debug)]
@@ -55,7 +69,10 @@ pub(super) struct Turn<'a, Q: QueuePair> {
     pub(super) gate: &'a mut Gate,
     pub(super) limits: &'a mut Limits,
     pub(super) tally: &'a mut Tally,
-    pub(super) links: &'a mut [Option<Egress<Q>>],
+    pub(super) links: &'a mut [Egress<Q>],
+    pub(super) peers: &'a mut Peers<Q::Frame>,
+    /// Where all workers publish their counts.
+    pub(super) boards: &'a [Arc<Board>],
     pub(super) proxies: &'a mut Proxies<Q::Frame>,
 }
 
@@ -63,75 +80,90 @@ impl<Q: QueuePair> Turn<'_, Q> {
     /// One burst of `port`, front to back. Returns how many frames there were.
     pub(super) fn burst(&mut self, port: usize) -> usize {
         let mut burst = Burst::new();
-        let Some(link) = self.links[port].as_mut() else { return 0 };
-        link.queue.rx(&mut burst);
+        self.links[port].share.rx(&mut burst);
         let received = burst.len();
         if received > 0 {
             let before = self.verdicts();
             let mut lanes = Lanes::new();
-            self.read(port, &burst, &mut lanes);
+            for frame in &burst {
+                self.read(port, frame, frame.rx_checksums(), &mut lanes);
+            }
+            if !self.peers.position().is_alone() {
+                self.find_owners(port, &burst, &mut lanes);
+            }
             self.fetch(&mut lanes);
             for (frame, lane) in burst.into_iter().zip(&lanes) {
                 self.handle(port, frame, lane);
             }
             self.tally.add(Counter::Received, received as u64);
             self.tally.add_port(port, PortCounter::Received, received as u64);
-            debug_assert_eq!(
-                self.verdicts() - before,
-                received as u64,
-                "each frame ends in exactly one verdict"
-            );
+            self.assert_verdicts(before, received);
         }
         received
     }
 
+    /// There were so many verdicts, and since then came so many frames.
+    #[inline]
+    pub(super) fn assert_verdicts(&self, before: u64, frames: usize) {
+        debug_assert_eq!(
+            self.verdicts() - before,
+            frames as u64,
+            "each frame ends in exactly one verdict"
+        );
+    }
+
     /// Verdicts so far.
-    fn verdicts(&self) -> u64 {
-        const ALL: [Counter; 6] = [
+    pub(super) fn verdicts(&self) -> u64 {
+        const ALL: [Counter; 7] = [
             Counter::Answered,
             Counter::Reflected,
             Counter::Delivered,
             Counter::Forwarded,
             Counter::Held,
             Counter::Dropped,
+            Counter::RedirectedOut,
         ];
         ALL.iter().map(|&counter| self.tally.get(counter)).sum()
     }
 
-    /// First stage: what the frames are.
+    /// First stage: what a frame is.
     #[inline]
-    fn read(&self, port: usize, burst: &Burst<Q::Frame>, lanes: &mut Lanes) {
+    pub(super) fn read(
+        &self,
+        port: usize,
+        frame: &Q::Frame,
+        checksums: RxChecksums,
+        lanes: &mut Lanes,
+    ) {
         let wire = &self.view.ports[port].wire;
-        for frame in burst {
-            let checksums = frame.rx_checksums();
-            let plain = frame.is_whole().then(|| parse_plain(frame.bytes(), wire, checksums));
-            // Two places to write a lane from: joined in one, it would be made elsewhere and copied.
-            match plain {
-                Some(Some(seg)) => lanes.push(Lane { parsed: Ok(Parsed::Tcp(seg)), hash: 0 }),
-                Some(None) => lanes.push(unusual(frame.bytes(), wire, checksums)),
-                None => lanes.push(Lane { parsed: Err(Reason::MultiSegment), hash: 0 }),
-            }
+        let plain = frame.is_whole().then(|| parse_plain(frame.bytes(), wire, checksums));
+        // Two places to write a lane from: joined in one, it would be made elsewhere and copied.
+        match plain {
+            Some(Some(seg)) => lanes.push(Lane::new(Ok(Parsed::Tcp(seg)))),
+            Some(None) => lanes.push(unusual(frame.bytes(), wire, checksums)),
+            None => lanes.push(Lane::new(Err(Reason::MultiSegment))),
         }
     }
 
     /// Second stage: hashes and hints, no result is kept. Ten million flows make a look-up 50 ns instead of
     /// 184 this way; a loop each, so that the first line has come when the second is asked for.
     #[inline]
-    fn fetch(&self, lanes: &mut Lanes) {
-        for lane in lanes.iter_mut() {
+    pub(super) fn fetch(&self, lanes: &mut Lanes) {
+        for lane in lanes.iter_mut().filter(|lane| lane.owner == HERE) {
             if let Ok(Parsed::Tcp(seg)) = &lane.parsed {
                 lane.hash = self.flows.hash(&seg.tuple);
                 self.flows.prefetch_bucket(lane.hash);
             }
         }
-        let is_tcp = |lane: &&Lane| matches!(lane.parsed, Ok(Parsed::Tcp(_)));
+        let is_tcp = |lane: &&Lane| lane.owner == HERE && matches!(lane.parsed, Ok(Parsed::Tcp(_)));
         lanes.iter().filter(is_tcp).for_each(|lane| self.flows.prefetch_record(lane.hash));
     }
 
     /// Last stage: one frame.
     #[inline]
-    fn handle(&mut self, port: usize, frame: Q::Frame, lane: &Lane) {
+    pub(super) fn handle(&mut self, port: usize, frame: Q::Frame, lane: &Lane) {
         match &lane.parsed {
+            _ if lane.owner != HERE => self.hand_on(port, frame, lane.owner),
             Ok(Parsed::Tcp(seg)) => self.segment(port, frame, seg, lane.hash),
             Ok(parsed) => self.neighbour(port, frame, parsed),
             Err(reason) => self.discard(port, frame, *reason),
@@ -229,8 +261,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
             return self.discard(port, frame, Reason::RateLimited);
         }
         let payload = payload_of(self.view.answer(edition), reply);
-        let Some(link) = self.links[port].as_mut() else { return };
-        match link.answer(frame, seg, reply, payload, self.tally) {
+        match self.links[port].answer(frame, seg, reply, payload, self.tally) {
             Ok(()) => self.tally.add(Counter::Answered, 1),
             Err(NoBuffer) => self.count_drop(Reason::NoBuffer),
         }
@@ -252,9 +283,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
     }
 
     pub(super) fn recycle(&mut self, port: usize, frame: Q::Frame) {
-        if let Some(link) = self.links[port].as_mut() {
-            link.recycle(frame);
-        }
+        self.links[port].recycle(frame);
     }
 
     /// Counts what became of a cookie, once it has: a full table may have had no room for what it proved.
@@ -307,7 +336,7 @@ impl<'a, Q: QueuePair> Turn<'a, Q> {
 /// What a frame is that has anything unusual about it.
 #[inline(never)]
 fn unusual(frame: &[u8], port: &PortView, checksums: RxChecksums) -> Lane {
-    Lane { parsed: parse(frame, port, checksums), hash: 0 }
+    Lane::new(parse(frame, port, checksums))
 }
 
 /// The part of a service's answer that `reply` carries.

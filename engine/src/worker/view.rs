@@ -18,6 +18,7 @@ use usher_proto::wire::{Addr, Mac, PortView, Tuple};
 
 use super::front::{Front, Targets};
 use super::listeners::{Listener, Listeners};
+use super::owners::Owners;
 use crate::config::{Cookies, Plan, PortPlan, Prefix, ServiceKind, ServicePlan};
 use crate::health::Subjects;
 use crate::stats::{Board, Layout, Tally};
@@ -61,6 +62,8 @@ pub struct View {
     /// How they are checked.
     pub(super) subjects: Subjects,
     listeners: Listeners,
+    /// Whose frames are.
+    pub(super) owners: Owners,
     /// Whether it has addresses that the view before had not.
     pub(super) has_new_addresses: bool,
 }
@@ -151,6 +154,7 @@ impl View {
             targets: Targets::default(),
             subjects: Subjects::default(),
             listeners: Listeners::new(&[]),
+            owners: Owners::default(),
             has_new_addresses: false,
         }
     }
@@ -224,6 +228,8 @@ impl View {
                 self.ports[usize::from(at.port)].lingering.push((at.addr, index as u16));
             }
         }
+        let all = editions.iter().flat_map(|edition| &edition.listeners);
+        self.owners = Owners::new(&self.ports, self.targets.paths(), all);
         (self.services, self.editions) = (names.into(), editions.into());
         self
     }

@@ -9,7 +9,7 @@ use usher_proto::time::Tick;
 use usher_proto::wire::Mac;
 
 use super::front::{SOURCES, Targets};
-use crate::service::Ports;
+use crate::service::{Ports, Position};
 
 /// How long the station of a next hop is taken as known before the neighbour cache is asked again, in ms.
 /// The cache keeps RFC 4861's times; this only spares it a look-up for every segment.
@@ -33,8 +33,8 @@ struct Station {
 }
 
 impl Ways {
-    /// The ways to `targets`, all ports free, for one of so many workers.
-    pub(super) fn new(targets: &Targets, worker: u16, workers: u16) -> Self {
+    /// The ways to `targets`, all ports of this worker free.
+    pub(super) fn new(targets: &Targets, position: Position) -> Self {
         let mut known = HashMap::new();
         let ids = 0..targets.paths().len() as u16;
         let first: Box<[u16]> = ids
@@ -43,7 +43,7 @@ impl Ways {
             .collect();
         let ports = |(id, first): (u16, &u16)| {
             let has_own = id == *first && targets.is_translated(id);
-            has_own.then(|| Box::new(Ports::new(worker, workers)))
+            has_own.then(|| Box::new(Ports::new(position.index(), position.count())))
         };
         Self {
             ports: (0..).zip(&first).map(ports).collect(),
@@ -128,7 +128,7 @@ mod tests {
         };
         let (one, two) = (path("web", "10.20.0.2:80"), path("other", "10.20.0.2:80"));
         let elsewhere = path("other", "10.20.0.3:80");
-        let mut ways = Ways::new(&view.targets, 0, 1);
+        let mut ways = Ways::new(&view.targets, Position::ALONE);
         let taken = [one, two, elsewhere].map(|path| ways.take_port(path).unwrap());
         assert_eq!(taken, [1024, 1025, 1024]);
         ways.give_back(two, 1024);

@@ -151,12 +151,10 @@ fn findings(plan: &Plan, file: &Path, host: &Host, machine: &Topology) -> Vec<Fi
     all
 }
 
-/// What is said of a port with fewer queues than workers. Every flow has one queue and so one worker, and nothing is
-/// wrong but that the others are idle: in this version frames are not handed from worker to worker.
+/// What is said of a port with fewer queues than workers: nothing is wrong, but the way by another worker has its price.
 pub(super) fn too_few_queues(port: &str, queues: usize, workers: usize) -> Option<String> {
     (queues < workers).then(|| {
-        let idle = workers - queues;
-        format!("port {port}: {queues} queue(s) for {workers} workers: {idle} of them will get no frames from it")
+        format!("port {port}: {queues} queue(s) for {workers} workers: frames are handed on, which costs both ends")
     })
 }
 

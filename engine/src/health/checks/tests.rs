@@ -42,7 +42,7 @@ impl Bench {
             slots: Slots::default(),
             subjects: Subjects::default(),
             backends: Backends::default(),
-            checks: Checks::new(Seed::from_bytes([1; 32]), Tick(0)),
+            checks: Checks::new(Position::ALONE, Seed::from_bytes([1; 32]), Tick(0)),
             ms: 0,
             next_port: 2000,
         };

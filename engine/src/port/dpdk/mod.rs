@@ -18,7 +18,7 @@ mod tests;
 use dpdk::{Device, Eal, Mempool, Port as Raw};
 use usher_proto::wire::Mac;
 
-pub use self::queue::{DpdkFrame, DpdkQueue};
+pub use self::queue::{DpdkFrame, DpdkPool, DpdkQueue};
 use super::{Port, PortError, PortStats};
 
 pub use dpdk::Reception;

@@ -3,13 +3,19 @@
 use dpdk::{Checked as Word, Eal, Mbuf, Mempool, Offloads, RxQueue, TxQueue};
 use usher_proto::wire::{Checked, RxChecksums, TxChecksums};
 
-use super::super::{BURST, Burst, Frame, PortError, QueuePair};
+use super::super::{BURST, Burst, Frame, Pool, PortError, QueuePair};
 
 /// A receive and a transmit queue.
 #[derive(Debug)]
 pub struct DpdkQueue {
     rx: RxQueue,
     tx: TxQueue,
+    pool: DpdkPool,
+}
+
+/// A port's pool, as one worker uses it.
+#[derive(Debug)]
+pub struct DpdkPool {
     /// Empty between calls: frames on their way between DPDK's array and the worker's.
     passing: dpdk::Burst<BURST>,
     pool: Mempool,
@@ -18,9 +24,16 @@ pub struct DpdkQueue {
 
 impl DpdkQueue {
     pub(super) fn new(eal: &Eal, pool: &Mempool, (rx, tx): (RxQueue, TxQueue)) -> Self {
-        Self { rx, tx, passing: dpdk::Burst::new(), pool: pool.clone(), eal: eal.clone() }
+        Self { rx, tx, pool: DpdkPool::new(eal, pool) }
+    }
+}
+
+impl DpdkPool {
+    fn new(eal: &Eal, pool: &Mempool) -> Self {
+        Self { passing: dpdk::Burst::new(), pool: pool.clone(), eal: eal.clone() }
     }
 
+    #[inline]
     fn take(&mut self, frames: &mut Burst<DpdkFrame>) {
         for frame in frames.drain(..) {
             let refused = self.passing.push(frame.0);
@@ -29,7 +42,7 @@ impl DpdkQueue {
     }
 }
 
-impl QueuePair for DpdkQueue {
+impl Pool for DpdkPool {
     type Frame = DpdkFrame;
 
     /// Makes DPDK know the worker, without which each buffer would cost atomic operations on the shared pool.
@@ -49,21 +62,6 @@ impl QueuePair for DpdkQueue {
     }
 
     #[inline]
-    fn rx(&mut self, into: &mut Burst<DpdkFrame>) {
-        self.rx.rx_at_most(&mut self.passing, into.remaining_capacity());
-        let pool = &self.pool;
-        let whole = |mbuf: Mbuf| if mbuf.is_whole() { mbuf } else { joined(mbuf, pool) };
-        into.extend(self.passing.drain().map(whole).map(DpdkFrame));
-    }
-
-    #[inline]
-    fn tx(&mut self, frames: &mut Burst<DpdkFrame>) {
-        self.take(frames);
-        self.tx.tx(&mut self.passing);
-        frames.extend(self.passing.drain().map(DpdkFrame));
-    }
-
-    #[inline]
     fn alloc(&mut self) -> Option<DpdkFrame> {
         self.pool.alloc().map(DpdkFrame)
     }
@@ -72,6 +70,48 @@ impl QueuePair for DpdkQueue {
     fn free(&mut self, frames: &mut Burst<DpdkFrame>) {
         self.take(frames);
         self.passing.clear();
+    }
+}
+
+impl QueuePair for DpdkQueue {
+    type Frame = DpdkFrame;
+    type Pool = DpdkPool;
+
+    fn pool(&self) -> DpdkPool {
+        DpdkPool::new(&self.pool.eal, &self.pool.pool)
+    }
+
+    fn on_thread(&mut self) -> Result<(), PortError> {
+        self.pool.on_thread()
+    }
+
+    fn off_thread(&mut self) {
+        self.pool.off_thread();
+    }
+
+    #[inline]
+    fn rx(&mut self, into: &mut Burst<DpdkFrame>) {
+        self.rx.rx_at_most(&mut self.pool.passing, into.remaining_capacity());
+        let DpdkPool { passing, pool, .. } = &mut self.pool;
+        let whole = |mbuf: Mbuf| if mbuf.is_whole() { mbuf } else { joined(mbuf, pool) };
+        into.extend(passing.drain().map(whole).map(DpdkFrame));
+    }
+
+    #[inline]
+    fn tx(&mut self, frames: &mut Burst<DpdkFrame>) {
+        self.pool.take(frames);
+        self.tx.tx(&mut self.pool.passing);
+        frames.extend(self.pool.passing.drain().map(DpdkFrame));
+    }
+
+    #[inline]
+    fn alloc(&mut self) -> Option<DpdkFrame> {
+        self.pool.alloc()
+    }
+
+    #[inline]
+    fn free(&mut self, frames: &mut Burst<DpdkFrame>) {
+        self.pool.free(frames);
     }
 
     fn tx_checksums(&self) -> TxChecksums {

@@ -21,7 +21,7 @@ use pcap_file::pcap::PcapHeader;
 use usher_proto::wire::Mac;
 
 use self::capture::Capture;
-use super::memory::{self, MemoryFrame, MemoryPort, MemoryQueue, Options, Wire};
+use super::memory::{self, MemoryFrame, MemoryPool, MemoryPort, MemoryQueue, Options, Wire};
 use super::{Burst, Frame, Port, PortError, PortStats, QueuePair};
 
 /// What a port is made of.
@@ -187,6 +187,11 @@ impl PcapQueue {
 
 impl QueuePair for PcapQueue {
     type Frame = MemoryFrame;
+    type Pool = MemoryPool;
+
+    fn pool(&self) -> MemoryPool {
+        self.memory.pool()
+    }
 
     fn off_thread(&mut self) {
         let flushed = self.recorder.flush();

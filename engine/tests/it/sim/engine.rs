@@ -1,22 +1,21 @@
 //! The engine under test: workers on memory ports, as the simulated network sees them. Between them and the
 //! network stand a switch, which knows each port by its MAC, and each port's RSS.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::Arc;
 
 use usher::config::Plan;
+use usher::port::Frame;
 use usher::port::memory::{self, MemoryQueue, Wire};
-use usher::port::{Frame, Port};
 use usher::stats::{Counter, ServiceCounter, WorkerSnapshot};
 use usher::testing;
-use usher::worker::{Keyring, LastIssued, Outfit, Seeds, Station, View, Worker};
+use usher::worker::{Keyring, Seeds, Worker};
 use usher_proto::cookie::{IsnKey, Keys, Secret};
 use usher_proto::tcp::State;
 use usher_proto::time::Now;
 use usher_proto::wire::{Checked, Mac, RxChecksums, TxChecksums};
 
+use super::arrival::Arrival;
 use super::frame;
 use super::network::Weather;
 use super::reference::answer;
@@ -45,8 +44,9 @@ pub(crate) struct Setup {
     /// The port's VLAN; the clients know nothing of it, the switch tags.
     pub(crate) vlan: u16,
     pub(crate) mtu: u16,
-    /// Each worker has a queue of each port.
     pub(crate) workers: usize,
+    /// How frames come to them.
+    pub(crate) arrival: Arrival,
     /// Each port has a service of its own.
     pub(crate) ports: usize,
     /// The secret comes from a file, and may be older than the process.
@@ -74,6 +74,7 @@ impl Setup {
         vlan: 0,
         mtu: MTU,
         workers: 1,
+        arrival: Arrival::Anywhere(0),
         ports: 1,
         shared: false,
         secret: 0x5a,
@@ -96,8 +97,6 @@ pub(crate) struct Engine {
     setup: Setup,
     workers: Vec<Worker<MemoryQueue>>,
     wires: Vec<Wire>,
-    /// What the ports' hashes are keyed with.
-    rss: u64,
     given: u64,
     taken: u64,
 }
@@ -176,29 +175,22 @@ impl Engine {
         let now = present(setup, now);
         let (mut ports, wires): (Vec<_>, Vec<_>) =
             (0..setup.ports).map(|port| memory::new("a port", &options(setup, port))).unzip();
-        let stations: Vec<_> =
-            ports.iter().map(|port| Station { mac: port.mac(), mtu: port.mtu() }).collect();
-        let view = Arc::new(View::new(&plan(setup), &stations, keyring(setup, &now)));
-        let mut queues: Vec<_> =
-            ports.iter_mut().map(|port| port.start().unwrap().into_iter()).collect();
-        let (issued, mut rng) = (LastIssued::default(), Rng::new(!seed));
-        let worker = |_| {
-            Worker::new(
-                Outfit::new(Arc::clone(&view)),
-                queues.iter_mut().map(Iterator::next).collect(),
-                setup.capacity as u32,
-                issued.clone(),
-                seeds(&mut rng),
-                now,
-            )
-        };
-        let workers = (0..setup.workers).map(worker).collect();
-        Self { setup: *setup, workers, wires, rss: seed, given: 0, taken: 0 }
+        let mut rng = Rng::new(!seed);
+        let seeds = (0..setup.workers).map(|_| seeds(&mut rng)).collect();
+        let keyring = keyring(setup, &now);
+        let workers = testing::workers_with(&plan(setup), keyring, &mut ports, seeds, now).unwrap();
+        Self { setup: *setup, workers, wires, given: 0, taken: 0 }
     }
 
     /// From now on the ports' hashes lead elsewhere, as after a change of RSS.
     pub(crate) const fn reshuffle(&mut self) {
-        self.rss += 1;
+        self.setup.arrival = Arrival::Anywhere(1);
+    }
+
+    /// How many frames came in by a queue of another worker than whose they were.
+    pub(crate) fn redirected(&self) -> u64 {
+        let stats = self.workers.iter().map(Worker::stats);
+        stats.map(|stats| stats.counter(Counter::RedirectedIn)).sum()
     }
 
     /// How many cookies each worker has issued.
@@ -254,11 +246,8 @@ impl Engine {
             Ok(_) => Checked::Good,
             Err(_) => Checked::Bad,
         };
-        let queue = packet.map_or(0, |packet| {
-            let mut hasher = DefaultHasher::new();
-            (packet.src, packet.dst, self.rss).hash(&mut hasher);
-            hasher.finish() as usize % self.setup.workers
-        });
+        let queue =
+            packet.map_or(0, |packet| self.setup.arrival.queue(&packet, self.setup.workers, &[]));
         let checksums = RxChecksums { ip: word, l4: word };
         let mut tagged = frame.to_vec();
         if self.setup.vlan > 0 && frame.len() >= 12 {
@@ -280,7 +269,7 @@ impl Engine {
 
     fn take(&mut self, out: &mut Vec<Vec<u8>>) {
         for wire in &self.wires {
-            for queue in 0..self.setup.workers {
+            for queue in 0..self.setup.arrival.queues(self.setup.workers) {
                 while let Some(frame) = wire.receive(queue) {
                     self.taken += 1;
                     out.push(self.untag(frame.bytes()));
@@ -307,7 +296,7 @@ fn options(setup: &Setup, port: usize) -> memory::Options {
     memory::Options {
         mac: Mac(server_mac(port)),
         mtu: setup.mtu,
-        queues: setup.workers,
+        queues: setup.arrival.queues(setup.workers),
         buffers: setup.buffers,
         ring: setup.ring,
         tx_checksums: TxChecksums { ip: setup.offloads, l4: setup.offloads },
@@ -324,14 +313,15 @@ impl Server for Engine {
             self.give(frame);
         }
         let mut out = Vec::new();
-        loop {
+        let mut quiet = 0;
+        // What the last worker hands on in one round, others take in the next.
+        while quiet < self.workers.len().min(2) {
             let now = present(&self.setup, now);
             let received: usize = self.workers.iter_mut().map(|worker| worker.turn(now)).sum();
             self.take(&mut out);
-            if received == 0 {
-                return out;
-            }
+            quiet = if received == 0 { quiet + 1 } else { 0 };
         }
+        out
     }
 
     fn flows(&self) -> usize {
@@ -364,14 +354,18 @@ impl Server for Engine {
 fn books(stats: &WorkerSnapshot) -> Vec<(&'static str, u64, u64)> {
     let count = |counter| stats.counter(counter);
     let sum = |counters: &[Counter]| counters.iter().map(|&counter| count(counter)).sum::<u64>();
-    let verdicts = [Counter::Answered, Counter::Reflected, Counter::Delivered, Counter::Dropped];
+    let came = [Counter::Received, Counter::RedirectedIn];
+    let verdicts = [
+        Counter::Answered,
+        Counter::Reflected,
+        Counter::Delivered,
+        Counter::Dropped,
+        Counter::RedirectedOut,
+    ];
+    let to_send = [Counter::Answered, Counter::Reflected, Counter::Generated, Counter::RelayedIn];
     let mut books = vec![
-        ("verdicts", count(Counter::Received), sum(&verdicts)),
-        (
-            "sent",
-            sum(&[Counter::Sent, Counter::Refused]),
-            sum(&[Counter::Answered, Counter::Reflected, Counter::Generated]),
-        ),
+        ("verdicts", sum(&came), sum(&verdicts)),
+        ("sent", sum(&[Counter::Sent, Counter::Refused, Counter::RelayedOut]), sum(&to_send)),
         ("drops", sum(&[Counter::Dropped, Counter::Refused]), stats.drops.iter().sum()),
     ];
     for service in &stats.services {

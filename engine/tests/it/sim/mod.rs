@@ -4,6 +4,7 @@
 //! builders or protocol is not repeated here. Time is fake, chance is seeded: a seed is a run. A seed that
 //! ever failed stays as a test with a name.
 
+mod arrival;
 mod chaos;
 mod client;
 mod crowds;
@@ -24,4 +25,5 @@ mod replays;
 mod rng;
 mod server;
 mod steps;
+mod workers;
 mod world;

@@ -123,7 +123,13 @@ impl World<Engine> {
     }
 }
 
-fn crowd(seed: u64, weather: Weather, setup: &Setup, clients: usize, draw: Draw) -> World<Engine> {
+pub(crate) fn crowd(
+    seed: u64,
+    weather: Weather,
+    setup: &Setup,
+    clients: usize,
+    draw: Draw,
+) -> World<Engine> {
     let mut world = world(seed, weather, setup, draw);
     let mut rng = Rng::new(seed ^ 0xc0ffee);
     for nth in 0..clients {

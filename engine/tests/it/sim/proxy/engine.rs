@@ -1,18 +1,19 @@
-//! The engine in the middle: one worker that proxies between memory ports.
+//! The engine in the middle: workers that proxy between memory ports.
 
+use std::net::IpAddr;
 use std::path::Path;
-use std::sync::Arc;
 
 use usher::config::Plan;
+use usher::port::Frame;
 use usher::port::memory::{self, MemoryQueue, Wire};
-use usher::port::{Frame, Port};
 use usher::stats::{Counter, ServiceCounter, WorkerBackend, WorkerSnapshot};
 use usher::testing;
-use usher::worker::{Keyring, LastIssued, Outfit, Seeds, Station, View, Worker};
+use usher::worker::{Keyring, Worker};
 use usher_proto::cookie::{IsnKey, Keys, Secret};
 use usher_proto::time::Now;
 use usher_proto::wire::{Checked, Mac, RxChecksums, TxChecksums};
 
+use super::super::arrival::Arrival;
 use super::super::engine::Cookies;
 use super::super::frame;
 use super::cable::Middle;
@@ -29,6 +30,9 @@ pub(crate) struct Setup {
     pub(crate) backends: usize,
     pub(crate) backends_v6: bool,
     pub(crate) mtu: u16,
+    pub(crate) workers: usize,
+    /// How frames come to them.
+    pub(crate) arrival: Arrival,
     pub(crate) capacity: usize,
     /// Whether the ports check and complete checksums.
     pub(crate) offloads: bool,
@@ -46,6 +50,8 @@ impl Setup {
         backends: 2,
         backends_v6: false,
         mtu: 1500,
+        workers: 1,
+        arrival: Arrival::Rss,
         capacity: 4096,
         offloads: false,
         connect: "15s",
@@ -84,7 +90,7 @@ impl Setup {
         format!(
             r#"
             [engine]
-            cores = [1]
+            cores = {cores:?}
             [flow_table]
             capacity = {capacity}
             [handshake]
@@ -102,6 +108,7 @@ impl Setup {
             proxy_protocol = {header}
             backends = {backends:?}
             "#,
+            cores = (0..self.workers).collect::<Vec<_>>(),
             capacity = self.capacity,
             cookies = format!("{:?}", self.cookies).to_lowercase(),
             connect = self.connect,
@@ -120,12 +127,19 @@ pub(crate) fn backend(nth: usize, v6: bool) -> String {
     if v6 { format!("[fd00:20::{:x}]", nth + 2) } else { format!("10.20.0.{}", nth + 2) }
 }
 
+/// The engine's own addresses, from which backends hear it.
+const OWN: [&str; 4] = ["10.10.0.2", "fd00:10::2", "10.20.0.1", "fd00:20::1"];
+
+fn own(address: &str) -> IpAddr {
+    address.parse().expect("an address")
+}
+
 pub(crate) const MACS: [frame::Mac; 2] = [[2, 0x75, 0, 0, 0, 1], [2, 0x75, 0, 0, 0, 2]];
 
 /// The engine, and the other ends of its ports.
 pub(crate) struct Engine {
     pub(crate) setup: Setup,
-    worker: Worker<MemoryQueue>,
+    workers: Vec<Worker<MemoryQueue>>,
     wires: Vec<Wire>,
     given: u64,
     taken: u64,
@@ -137,67 +151,76 @@ impl Engine {
         let options = |port: usize| memory::Options {
             mac: Mac(MACS[port]),
             mtu: setup.mtu,
-            queues: 1,
+            queues: setup.arrival.queues(setup.workers),
             buffers: 4096,
             ring: 2048,
             tx_checksums: TxChecksums { ip: setup.offloads, l4: setup.offloads },
         };
         let (mut ports, wires): (Vec<_>, Vec<_>) =
             (0..count).map(|port| memory::new("a port", &options(port))).unzip();
-        let stations: Vec<_> =
-            ports.iter().map(|port| Station { mac: port.mac(), mtu: port.mtu() }).collect();
         let plan = setup.plan();
         let secret = Secret::from_bytes([0x5a; 32]);
         let keyring =
             Keyring { cookies: Keys::new(&secret), shared: false, isn: IsnKey::new(&secret) };
-        let view = Arc::new(View::new(&plan, &stations, keyring));
-        let queues = ports.iter_mut().map(|port| port.start().unwrap().pop()).collect();
-        let seeds = Seeds::from_bytes([[7; 32]; 5]);
-        let outfit = Outfit::new(view);
-        let capacity = setup.capacity as u32;
-        let worker =
-            Worker::new(outfit, queues, capacity, LastIssued::default(), seeds, present(0));
-        Self { setup: *setup, worker, wires, given: 0, taken: 0 }
+        let count = setup.workers as u16;
+        let workers = testing::workers(&plan, keyring, &mut ports, count, present(0)).unwrap();
+        Self { setup: *setup, workers, wires, given: 0, taken: 0 }
     }
 
-    pub(crate) fn stats(&self) -> WorkerSnapshot {
-        self.worker.stats()
+    /// Each worker's counts.
+    pub(crate) fn stats(&self) -> Vec<WorkerSnapshot> {
+        self.workers.iter().map(Worker::stats).collect()
+    }
+
+    /// What all have counted together.
+    pub(crate) fn total(&self, counter: Counter) -> u64 {
+        self.stats().iter().map(|stats| stats.counter(counter)).sum()
     }
 
     /// Goes on with another configuration, whose ports are the same.
     pub(crate) fn reload(&mut self, now: u64, setup: &Setup) {
-        testing::reload(std::slice::from_mut(&mut self.worker), &setup.plan(), present(now));
+        testing::reload(&mut self.workers, &setup.plan(), present(now));
     }
 
     /// Takes the `nth` backend of the first configuration out, or back in.
     pub(crate) fn set_drained(&mut self, nth: u16, drained: bool) {
-        self.worker.set_drained(nth, drained);
+        self.workers.iter_mut().for_each(|worker| worker.set_drained(nth, drained));
     }
 
     /// What was counted of each backend.
     pub(crate) fn backends(&self) -> Vec<WorkerBackend> {
-        self.worker.board().read().backends
+        let mut workers = self.workers.iter().map(|worker| worker.board().read().backends);
+        let first = workers.next().expect("there is a worker");
+        workers.fold(first, |mut sum, one| {
+            sum.iter_mut().zip(&one).for_each(|(sum, one)| sum.merge(one));
+            sum
+        })
     }
 
     pub(crate) fn flows(&self) -> u32 {
-        self.worker.records()
+        self.workers.iter().map(Worker::records).sum()
     }
 
     fn give(&mut self, port: usize, frame: &[u8]) {
-        let word = match frame::read(frame) {
+        let packet = frame::read(frame);
+        let word = match &packet {
             _ if !self.setup.offloads => Checked::Unknown,
             Ok(_) => Checked::Good,
             Err(_) => Checked::Bad,
         };
         let checksums = RxChecksums { ip: word, l4: word };
-        self.given += u64::from(self.wires[port].send_checked(0, frame, checksums));
+        let Setup { arrival, workers, .. } = self.setup;
+        let queue = packet.map_or(0, |packet| arrival.queue(&packet, workers, &OWN.map(own)));
+        self.given += u64::from(self.wires[port].send_checked(queue, frame, checksums));
     }
 
     fn take(&mut self, out: &mut Vec<(usize, Vec<u8>)>) {
         for (port, wire) in self.wires.iter().enumerate() {
-            while let Some(frame) = wire.receive(0) {
-                self.taken += 1;
-                out.push((port, frame.bytes().to_vec()));
+            for queue in 0..self.setup.arrival.queues(self.setup.workers) {
+                while let Some(frame) = wire.receive(queue) {
+                    self.taken += 1;
+                    out.push((port, frame.bytes().to_vec()));
+                }
             }
         }
     }
@@ -205,49 +228,66 @@ impl Engine {
     /// What is left or does not add up, when all connections are over.
     pub(crate) fn audit(&self) -> Vec<String> {
         let stats = self.stats();
-        let count = |counter| stats.counter(counter);
-        let sum =
-            |counters: &[Counter]| counters.iter().map(|&counter| count(counter)).sum::<u64>();
-        let verdicts = [
-            Counter::Answered,
-            Counter::Reflected,
-            Counter::Delivered,
-            Counter::Forwarded,
-            Counter::Held,
-            Counter::Dropped,
-        ];
-        let sent = [
-            Counter::Answered,
-            Counter::Reflected,
-            Counter::Forwarded,
-            Counter::Generated,
-            Counter::Released,
-        ];
+        let left = |count: fn(&Worker<MemoryQueue>) -> usize| {
+            self.workers.iter().map(count).sum::<usize>() as u64
+        };
         let buffers =
             |count: fn(&Wire) -> usize| self.wires.iter().map(count).sum::<usize>() as u64;
-        let service = &stats.services[0];
-        let completed = service.counter(ServiceCounter::Completed);
-        let lost = [Counter::Dropped, Counter::Lost, Counter::Refused];
-        let books = [
+        let mut books = vec![
             ("flows", self.flows().into(), 0),
-            ("held frames", self.worker.held() as u64, 0),
-            ("ports taken", self.worker.ports_taken() as u64, 0),
+            ("held frames", left(Worker::held), 0),
+            ("ports taken", left(Worker::ports_taken), 0),
             ("buffers", buffers(Wire::total_buffers), buffers(Wire::free_buffers)),
-            ("frames in", self.given, count(Counter::Received)),
-            ("frames out", self.taken, count(Counter::Sent)),
-            ("verdicts", count(Counter::Received), sum(&verdicts)),
-            ("sent", sum(&[Counter::Sent, Counter::Refused]), sum(&sent)),
-            ("drops", sum(&lost), stats.drops.iter().sum()),
+            ("frames in", self.given, self.total(Counter::Received)),
+            ("frames out", self.taken, self.total(Counter::Sent)),
             (
-                "handshakes",
-                service.counter(ServiceCounter::Started),
-                completed + service.failed.iter().sum::<u64>(),
+                "frames handed on",
+                self.total(Counter::RedirectedOut),
+                self.total(Counter::RedirectedIn),
             ),
-            ("ends", completed, service.ended.iter().sum()),
         ];
+        stats.iter().for_each(|stats| books.extend(own_books(stats)));
         let wrong = books.iter().filter(|(_, left, right)| left != right);
         wrong.map(|(what, left, right)| format!("{what}: {left} is not {right}")).collect()
     }
+}
+
+/// What must be equal in one worker's counts.
+fn own_books(stats: &WorkerSnapshot) -> [(&'static str, u64, u64); 5] {
+    let sum = |counters: &[Counter]| -> u64 {
+        counters.iter().map(|&counter| stats.counter(counter)).sum()
+    };
+    let verdicts = [
+        Counter::Answered,
+        Counter::Reflected,
+        Counter::Delivered,
+        Counter::Forwarded,
+        Counter::Held,
+        Counter::Dropped,
+        Counter::RedirectedOut,
+    ];
+    let to_send = [
+        Counter::Answered,
+        Counter::Reflected,
+        Counter::Forwarded,
+        Counter::Generated,
+        Counter::Released,
+        Counter::RelayedIn,
+    ];
+    let service = &stats.services[0];
+    let completed = service.counter(ServiceCounter::Completed);
+    let lost = [Counter::Dropped, Counter::Lost, Counter::Refused];
+    [
+        ("verdicts", sum(&[Counter::Received, Counter::RedirectedIn]), sum(&verdicts)),
+        ("sent", sum(&[Counter::Sent, Counter::Refused, Counter::RelayedOut]), sum(&to_send)),
+        ("drops", sum(&lost), stats.drops.iter().sum()),
+        (
+            "handshakes",
+            service.counter(ServiceCounter::Started),
+            completed + service.failed.iter().sum::<u64>(),
+        ),
+        ("ends", completed, service.ended.iter().sum()),
+    ]
 }
 
 /// The engine has run for five seconds when the world begins.
@@ -263,12 +303,14 @@ impl Middle for Engine {
             self.give(port, &frame);
         }
         let mut out = Vec::new();
-        loop {
-            let received = self.worker.turn(present(now));
+        let mut quiet = 0;
+        // What the last worker hands on in one round, others take in the next.
+        while quiet < self.workers.len().min(2) {
+            let now = present(now);
+            let received: usize = self.workers.iter_mut().map(|worker| worker.turn(now)).sum();
             self.take(&mut out);
-            if received == 0 {
-                return out;
-            }
+            quiet = if received == 0 { quiet + 1 } else { 0 };
         }
+        out
     }
 }

@@ -18,4 +18,5 @@ mod neighbours;
 mod operated;
 mod routed;
 mod spliced;
+mod workers;
 mod world;

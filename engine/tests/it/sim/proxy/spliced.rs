@@ -196,7 +196,7 @@ fn backends_that_do_not_serve_give_way() {
             }
             world.run(300 * SECOND);
             world.finish(0);
-            let retries = world.middle.stats().counter(Counter::BackendRetries);
+            let retries = world.middle.total(Counter::BackendRetries);
             assert_eq!(retries > 0, manner != Manner::IsHaunted, "{manner:?}: {retries} retries");
         }
     }
@@ -324,9 +324,8 @@ fn ports_are_used_again() {
         world.plan(at, 0, client(nth as usize % 65_536, false), Habits::LINUX, script);
     }
     world.run((seconds + 60) * SECOND);
-    let stats = world.middle.stats();
-    let (retries, exhausted) =
-        (stats.counter(Counter::BackendRetries), stats.counter(Counter::PortsExhausted));
+    let [retries, exhausted] = [Counter::BackendRetries, Counter::PortsExhausted]
+        .map(|counter| world.middle.total(counter));
     assert_eq!((retries, exhausted), (0, 0));
     world.finish(0);
 }
