@@ -36,6 +36,12 @@ impl Latency {
         self.name
     }
 
+    /// The same times by another name.
+    #[must_use]
+    pub fn named(self, name: &'static str) -> Self {
+        Self { name, ..self }
+    }
+
     /// Takes one in, of so many ns. More than 100 s count as 100 s.
     #[inline]
     pub fn record(&mut self, ns: u64) {

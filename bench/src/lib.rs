@@ -13,6 +13,7 @@
 //! | [`pin`], [`random`] | threads on cores; numbers by a seed |
 //! | [`cps`], [`flood`], [`replay`], [`targets`], [`work`] | subcommands |
 //! | [`client`], [`wire_queue`] | a TCP client for load, and a memory port's other end for it |
+//! | [`honest`] | clients of the kernel's, and what they see |
 //! | [`rig`], [`front`] | a worker on memory ports with its peers beside it |
 //!
 //! # A new subcommand
@@ -35,6 +36,7 @@ pub mod cps;
 pub mod flood;
 pub mod fresh;
 pub mod front;
+pub mod honest;
 pub mod latency;
 pub mod load;
 pub mod mac;

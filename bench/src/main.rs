@@ -26,8 +26,8 @@ struct Cli {
 enum Command {
     /// Opens connections to a server, by rate or by number, and says how many a second and how long they took
     Cps(Box<Cps>),
-    /// Sends SYNs from made-up sources out of an interface of a network namespace of our own
-    Flood(Flood),
+    /// Floods a target from an interface of a network namespace of our own, and says what honest clients see beside it
+    Flood(Box<Flood>),
     /// Times SYNs inside the engine at a share of its capacity (P12)
     Latency(LatencyUnderLoad),
     /// Fills a flow table and says what a flow takes (P9)

@@ -3,12 +3,14 @@
 //! Opened only inside a named network namespace that is not the caller's, so that no mistake in an argument can put a
 //! frame on a real wire. Used by [`crate::flood`].
 
-use std::io;
+use std::io::{self, IoSlice};
 use std::os::fd::OwnedFd;
 
+use arrayvec::ArrayVec;
 use rustix::net::addr::{SocketAddrArg, SocketAddrLen, SocketAddrOpaque};
 use rustix::net::{
-    AddressFamily, SendFlags, SocketFlags, SocketType, bind, netdevice, send, socket_with,
+    AddressFamily, MMsgHdr, SendAncillaryBuffer, SendFlags, SocketFlags, SocketType, bind,
+    netdevice, sendmmsg, socket_with,
 };
 
 use crate::netns::enter;
@@ -32,15 +34,26 @@ impl PacketSocket {
         Ok(Self(socket))
     }
 
-    /// Sends one frame. `false` when the interface's queue is full.
-    pub(crate) fn send(&self, frame: &[u8]) -> io::Result<bool> {
-        match send(&self.0, frame, SendFlags::empty()) {
-            Ok(_) => Ok(true),
-            Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::AGAIN) => Ok(false),
+    /// Sends frames from the front, [`BURST`] at most; how many the interface's queue took.
+    pub(crate) fn send<'a>(&self, frames: impl Iterator<Item = &'a [u8]>) -> io::Result<usize> {
+        let slices: ArrayVec<[IoSlice<'_>; 1], BURST> =
+            frames.take(BURST).map(|frame| [IoSlice::new(frame)]).collect();
+        let mut controls = [(); BURST].map(|()| SendAncillaryBuffer::default());
+        let mut messages: ArrayVec<MMsgHdr<'_>, BURST> = slices
+            .iter()
+            .zip(&mut controls)
+            .map(|(slice, control)| MMsgHdr::new(slice, control))
+            .collect();
+        match sendmmsg(&self.0, &mut messages, SendFlags::empty()) {
+            Ok(sent) => Ok(sent),
+            Err(rustix::io::Errno::NOBUFS | rustix::io::Errno::AGAIN) => Ok(0),
             Err(error) => Err(error.into()),
         }
     }
 }
+
+/// Frames of one system call.
+pub(crate) const BURST: usize = 32;
 
 /// `struct sockaddr_ll` of packet(7).
 #[repr(C)]

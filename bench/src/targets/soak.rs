@@ -44,14 +44,18 @@ struct Look {
 /// TIME_WAIT is kept shorter than usual, so that its end can be waited for.
 const TIME_WAIT_MS: u32 = 500;
 
+/// Flows that fit: few, so that all memory of the table is in use by the first look.
+const CAPACITY: u32 = 1 << 16;
+
 impl Soak {
     /// Runs it. What has not returned to what it was is a failure, which names it.
     ///
     /// # Errors
     /// When an argument is wrong, the engine does not start, or something was left behind.
     pub fn run(&self, progress: &Progress) -> Result<Report, Failure> {
-        let Hosted { mut client, engine, wire } =
-            self.cps.hosted(|plan| plan.policy.time_wait = TIME_WAIT_MS)?;
+        let Hosted { mut client, engine, wire } = self.cps.hosted(|plan| {
+            (plan.policy.time_wait, plan.flow_capacity) = (TIME_WAIT_MS, CAPACITY);
+        })?;
         let (mut now, meter) = (clock(), Meter::start());
         let start = now();
         client.begin(self.cps.pace(), u64::MAX, start);

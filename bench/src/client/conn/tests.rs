@@ -139,6 +139,34 @@ fn requests_follow_answers() {
     assert_eq!(said(&talk.says(Flags::PSH, 30, 300)).0, Flags::ACK | Flags::FIN);
 }
 
+/// As `respond` does: the first data asks for the answer.
+#[test]
+fn a_server_may_answer_and_close_before_it_has_heard_all() {
+    let (mut talk, _) = Talk::open(Script { request_len: 2500, ..script(Close::Server, Some(30)) });
+    while talk.conn.more(9, &talk.script).is_some() {}
+    let answered = talk.says(Flags::FIN, 30, 1000);
+    assert!(answered.answered.is_some() && answered.end.is_none());
+    assert_eq!(said(&answered), (Flags::ACK | Flags::FIN, 2501, 32, 0));
+    assert_eq!(talk.says(Flags::ACK, 0, 2500).end, None);
+    assert_eq!(talk.says(Flags::ACK, 0, 2501).end, Some(End::Closed));
+}
+
+#[test]
+fn a_part_of_a_request_that_is_sent_again_is_the_same_part() {
+    let two = Script { request_len: 1500, requests: 2, ..script(Close::Client, Some(30)) };
+    let (mut talk, first) = Talk::open(two);
+    assert_eq!(first.reply.map(|it| (it.payload_offset, it.payload_len)), Some((0, 1000)));
+    assert_eq!(
+        talk.conn.more(9, &talk.script).map(|it| (it.payload_offset, it.payload_len)),
+        Some((1000, 500))
+    );
+    talk.says(Flags::PSH, 30, 1000); // which asks for the second
+    let Due::Again(again) = talk.wait(1000) else { panic!("due") };
+    assert_eq!((again.seq, again.payload_offset, again.payload_len), (ISS.add(1001), 1000, 500));
+    let next = talk.conn.more(9, &talk.script).expect("the second");
+    assert_eq!((next.seq, next.payload_offset, next.payload_len), (ISS.add(1501), 0, 1000));
+}
+
 #[test]
 fn without_a_length_the_answer_ends_with_the_connection() {
     let (mut talk, _) = Talk::open(script(Close::Server, None));
