@@ -100,6 +100,29 @@ fn a_drained_backend_gets_no_new_connection() {
     world.finish(0);
 }
 
+/// RFC 4861 §7.3.3: a backend that moves to another station is asked after and found there; flows go on, if not at
+/// once.
+#[test]
+fn a_backend_that_moves_is_found_again() {
+    let draw: Draw =
+        |_| (Habits::LINUX, Script { begin: Begin::OnFirstByte, ..Script::plain(20_000) });
+    for (seed, backends_v6) in [(5040, false), (5041, true)] {
+        let setup = Setup { backends: 1, backends_v6, ..Setup::DEFAULT };
+        let mut world = world(seed, Weather::CLEAR, &setup, draw);
+        let script = Script { piece: 500, pause: SECOND, ..Script::plain(10_000) };
+        for nth in 0..10 {
+            let at = 5 * SECOND + nth as u64 * 100 * MILLI;
+            world.plan(at, 0, client(nth, nth % 2 == 1), Habits::LINUX, script);
+        }
+        world.run(10 * SECOND);
+        world.hosts[1].mac = [2, 0, 0, 0, 1, 99];
+        world.run(5 * SECOND);
+        assert!(world.hosts[0].peers.iter().all(|peer| !peer.is_done()), "they are cut off");
+        world.run(300 * SECOND);
+        world.finish(0);
+    }
+}
+
 /// By source, all connections of an address have one backend, also beside a failure that moves others.
 #[test]
 fn a_client_keeps_its_backend_by_source() {
