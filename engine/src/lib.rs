@@ -8,6 +8,7 @@ pub mod config;
 pub mod control;
 pub mod engine;
 pub mod flow;
+pub mod guarded;
 pub mod handoff;
 pub mod health;
 pub mod port;

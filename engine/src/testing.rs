@@ -77,7 +77,7 @@ pub fn plan(setup: &Setup<'_>) -> Plan {
 #[must_use]
 pub fn keyring(shared: bool) -> Keyring {
     let secret = Secret::from_bytes([7; 32]);
-    Keyring { cookies: Keys::new(&secret), shared, isn: IsnKey::new(&secret) }
+    Keyring::new(Keys::new(&secret), shared, IsnKey::new(&secret))
 }
 
 /// Starts `port` and makes a worker for it.

@@ -12,6 +12,7 @@ mod manual;
 mod privileges;
 mod reload;
 mod run;
+mod secret;
 mod service;
 mod stats;
 mod supervisor;
@@ -72,6 +73,9 @@ enum Command {
     LogLevel(log_level::Options),
     /// This program's version, and the running engine's
     Version(version::Options),
+    /// Make a secret file, or announce the next secret in it
+    #[command(subcommand)]
+    Secret(secret::Command),
     /// Completions for a shell, on standard output
     Completions(manual::Completions),
     /// Manual pages
@@ -130,6 +134,7 @@ pub fn main() -> ExitCode {
         Command::Reload(options) => reload::reload(&options),
         Command::Service(command) => service::service(&command),
         Command::LogLevel(options) => log_level::log_level(&options),
+        Command::Secret(command) => secret::secret(&command),
         Command::Completions(options) => manual::completions(&options),
         Command::Man(options) => manual::manual(&options),
         Command::Version(options) => version::version(&options),

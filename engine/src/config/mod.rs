@@ -35,11 +35,12 @@ pub use global::{DEFAULT_SOCKET, LOG_LEVELS, is_log_level};
 pub use plan::{
     BackendPlan, Balance, Check, Cookies, Cores, Device, DpdkPlan, EnginePlan, Forward,
     HandshakePlan, HealthPlan, LogFormat, Memory, PcapFiles, Plan, PortPlan, Prefix, ProxyHeader,
-    ProxyPlan, SecretPlan, ServiceKind, ServicePlan,
+    ProxyPlan, SecretPlan, Secrets, ServiceKind, ServicePlan,
 };
 pub(crate) use port::is_pci;
 pub use problem::ConfigError;
 pub use proxy::BACKENDS;
+pub use secret::{begin_of, read_secrets, write_secrets};
 
 use problem::Problems;
 use section::Section;

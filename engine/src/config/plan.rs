@@ -10,8 +10,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use usher_proto::cookie::Secret;
 use usher_proto::tcp::{Policy, Refusal};
 use usher_proto::wire::Mac;
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
+use crate::guarded::Guarded;
 
 /// A validated configuration.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -197,22 +201,22 @@ pub enum Cookies {
     Never,
 }
 
-/// What a secret file says: the secret, and the next one if a change is announced.
-#[derive(Clone, PartialEq, Eq)]
+/// A secret file that was read.
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct SecretPlan {
     /// Where it was read from.
     pub file: PathBuf,
-    /// The secret in force.
-    pub current: [u8; 32],
-    /// The secret that follows and the epoch (Unix time / 64 s) from which it holds.
-    pub next: Option<(u32, [u8; 32])>,
+    /// What it says.
+    pub secrets: Guarded<Secrets>,
 }
 
-impl std::fmt::Debug for SecretPlan {
-    /// Never shows a secret.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "SecretPlan {{ next from: {:?} }}", self.next.map(|(epoch, _)| epoch))
-    }
+/// What a secret file says: the secret, and the next one if a change is announced.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
+pub struct Secrets {
+    /// The secret in force.
+    pub current: Secret,
+    /// The secret that follows and the epoch (Unix time / 64 s) from which it holds.
+    pub next: Option<(u32, Secret)>,
 }
 
 /// `[[service]]`: addresses and what answers there.

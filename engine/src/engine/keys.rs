@@ -3,30 +3,34 @@
 #![forbid(unsafe_code)]
 
 use usher_proto::cookie::{IsnKey, Keys, Secret};
+use zeroize::Zeroizing;
 
-use crate::config::{HandshakePlan, SecretPlan};
+use crate::config::{HandshakePlan, Secrets};
+use crate::guarded::scrub_stack;
 use crate::port::PortError;
 use crate::worker::{Keyring, Seeds};
 
 /// The keys of this process: from the secret file, else random.
 pub(super) fn keyring(plan: &HandshakePlan) -> Result<Keyring, PortError> {
-    let Some(file) = &plan.secret else {
-        let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes)?;
-        let secret = Secret::from_bytes(bytes);
-        return Ok(Keyring {
-            cookies: Keys::new(&secret),
-            shared: false,
-            isn: IsnKey::new(&secret),
-        });
+    let keyring = match &plan.secret {
+        None => {
+            let mut bytes = Zeroizing::new([0; 32]);
+            getrandom::fill(&mut *bytes)?;
+            let secret = Secret::from_bytes(*bytes);
+            Keyring::new(Keys::new(&secret), false, IsnKey::new(&secret))
+        }
+        Some(file) => {
+            let Secrets { current, next } = &*file.secrets;
+            let mut cookies = Keys::new(current);
+            if let Some((epoch, next)) = next {
+                // a file stays as it is after its second secret has come into force, and means the same
+                cookies.rotate(next, *epoch, epoch.wrapping_sub(1))?;
+            }
+            Keyring::new(cookies, true, IsnKey::new(current))
+        }
     };
-    let secret = Secret::from_bytes(file.current);
-    let mut cookies = Keys::new(&secret);
-    if let Some((epoch, next)) = &file.next {
-        // a file stays as it is after its second secret has come into force, and means the same
-        cookies.rotate(&Secret::from_bytes(*next), *epoch, epoch.wrapping_sub(1))?;
-    }
-    Ok(Keyring { cookies, shared: true, isn: IsnKey::new(&secret) })
+    scrub_stack();
+    Ok(keyring)
 }
 
 /// What one worker's hashes are keyed with.
@@ -48,26 +52,26 @@ pub(super) fn follow(
         return Ok(keyring.clone());
     };
     let mut keyring = keyring.clone();
-    let announced = announced(running, next, epoch)?;
+    let announced = announced(&running.secrets, &next.secrets, epoch)?;
     if let Some((from, secret)) = announced {
-        let rotated = keyring.cookies.rotate(&Secret::from_bytes(secret), from, epoch);
+        let rotated = keyring.cookies.rotate(secret, *from, epoch);
         rotated.map_err(|cause| format!("`handshake.secret_file`: {cause}"))?;
     }
     Ok(keyring)
 }
 
 /// What `next` announces that `running` did not.
-fn announced(
-    running: &SecretPlan,
-    next: &SecretPlan,
+fn announced<'a>(
+    running: &Secrets,
+    next: &'a Secrets,
     epoch: u32,
-) -> Result<Option<(u32, [u8; 32])>, String> {
-    let holds = running.next.filter(|(from, _)| *from <= epoch);
-    let same = (running.current, running.next) == (next.current, next.next);
-    let followed = holds.is_some_and(|(_, secret)| secret == next.current);
+) -> Result<Option<&'a (u32, Secret)>, String> {
+    let holds = running.next.as_ref().filter(|(from, _)| *from <= epoch);
+    let same = running == next;
+    let followed = holds.is_some_and(|(_, secret)| *secret == next.current);
     let kept = holds.is_none() && running.current == next.current;
     let withdrawn = kept && running.next.is_some() && next.next.is_none();
-    match next.next {
+    match next.next.as_ref() {
         _ if same => Ok(None),
         announced if (kept || followed) && !withdrawn => Ok(announced),
         _ => Err("`handshake.secret_file`: the secret in force can only be followed by one that was announced, \
@@ -79,25 +83,29 @@ fn announced(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::Cookies;
+    use crate::config::{Cookies, SecretPlan};
+    use crate::guarded::Guarded;
 
     const NOW: u32 = 1000;
 
     /// A secret of this letter; another one announced for an epoch, if there is one.
     fn plan(current: u8, next: Option<(u32, u8)>) -> HandshakePlan {
-        let next = next.map(|(epoch, letter)| (epoch, [letter; 32]));
-        let secret = SecretPlan { file: "secret".into(), current: [current; 32], next };
+        let secret = |letter| Secret::from_bytes([letter; 32]);
+        let next = next.map(|(epoch, letter)| (epoch, secret(letter)));
+        let secrets = Guarded::new(Secrets { current: secret(current), next });
+        let secret = SecretPlan { file: "secret".into(), secrets };
         HandshakePlan { cookies: Cookies::Auto, half_open_limit: 2, secret: Some(secret) }
     }
 
     /// What becomes of the keys of `running`.
     fn after(running: &HandshakePlan, next: &HandshakePlan) -> Result<Keys, String> {
-        follow(&keyring(running).unwrap(), running, next, NOW).map(|keyring| keyring.cookies)
+        follow(&keyring(running).unwrap(), running, next, NOW)
+            .map(|keyring| Keys::clone(&keyring.cookies))
     }
 
     #[test]
     fn a_secret_is_followed_by_what_was_announced() {
-        let keys = |plan: &HandshakePlan| keyring(plan).unwrap().cookies;
+        let keys = |plan: &HandshakePlan| Keys::clone(&keyring(plan).unwrap().cookies);
         let (a, a_then_b) = (plan(b'a', None), plan(b'a', Some((NOW + 1, b'b'))));
         assert_eq!(after(&a, &a), Ok(keys(&a)));
         assert_eq!(after(&a, &a_then_b), Ok(keys(&a_then_b)));

@@ -20,6 +20,7 @@ use super::front::{Front, Targets};
 use super::listeners::{Listener, Listeners};
 use super::owners::Owners;
 use crate::config::{Cookies, Plan, PortPlan, Prefix, ServiceKind, ServicePlan};
+use crate::guarded::Guarded;
 use crate::health::Subjects;
 use crate::stats::{Board, Layout, Tally};
 
@@ -36,11 +37,19 @@ pub struct Station {
 #[derive(Clone, Debug)]
 pub struct Keyring {
     /// Keys of the cookies.
-    pub cookies: Keys,
+    pub cookies: Guarded<Keys>,
     /// Whether other nodes, or this one before its start, may have issued valid cookies.
     pub shared: bool,
     /// The key of stateful initial sequence numbers.
-    pub isn: IsnKey,
+    pub isn: Guarded<IsnKey>,
+}
+
+impl Keyring {
+    /// These keys, out of reach of core dumps.
+    #[must_use]
+    pub fn new(cookies: Keys, shared: bool, isn: IsnKey) -> Self {
+        Self { cookies: Guarded::new(cookies), shared, isn: Guarded::new(isn) }
+    }
 }
 
 /// A prepared plan.

@@ -68,7 +68,7 @@ impl Engine {
     }
 
     /// The same in a directory that there is, with more in its environment.
-    fn run_in(
+    pub(super) fn run_in(
         scratch: Scratch,
         text: &str,
         said: &[Vec<u8>],

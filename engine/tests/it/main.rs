@@ -4,6 +4,7 @@ mod captures;
 mod cli;
 mod control;
 mod docs;
+mod secrets;
 mod sim;
 mod supply;
 mod tidy;

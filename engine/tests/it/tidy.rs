@@ -15,7 +15,7 @@ const PROTO_FLOORS: &[&[&str]] = &[
     &["testing"],
 ];
 const ENGINE_FLOORS: &[&[&str]] = &[
-    &["clock"],
+    &["clock", "guarded"],
     &["stats", "port"],
     &["flow"],
     &["handoff"],
@@ -152,6 +152,7 @@ const UNSAFE: &[&str] = &[
     "engine/src/cli/privileges.rs",
     "engine/src/clock.rs",
     "engine/src/flow/memory.rs",
+    "engine/src/guarded.rs",
     "engine/src/handoff/lease.rs",
     "engine/src/handoff/ring.rs",
 ];

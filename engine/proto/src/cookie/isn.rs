@@ -2,13 +2,15 @@
 
 use core::fmt;
 
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
 use super::secret::{Purpose, Secret};
 use super::siphash::Key;
 use crate::time::Now;
 use crate::wire::{SeqNum, Tuple};
 
-/// The key of RFC 6528's F.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The key of RFC 6528's F. It leaves zeros where it was.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct IsnKey(Key);
 
 impl IsnKey {

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
 use super::secret::{Purpose, Secret};
 use super::siphash::Key;
 use super::tables::Offer;
@@ -32,8 +34,9 @@ pub struct Issued {
     pub ts_val: Option<u32>,
 }
 
-/// The keys of the cookies, each with the epoch from which it holds. An epoch has exactly one.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// The keys of the cookies, each with the epoch from which it holds. An epoch has exactly one. They leave zeros where
+/// they were.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Keys {
     /// Holds for the epochs before `current`.
     previous: Key,
@@ -44,7 +47,7 @@ pub struct Keys {
 }
 
 /// A key and the epoch from which it holds.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Zeroize)]
 struct Rule {
     key: Key,
     from: u32,

@@ -3,14 +3,16 @@
 use core::fmt;
 use core::str::FromStr;
 
+use zeroize::{Zeroize, ZeroizeOnDrop};
+
 use super::siphash::Key;
 
 /// What every node that answers for the same addresses knows and nobody else does: 32 random bytes.
 ///
 /// It is written in a file as 64 hexadecimal digits. It is never used as it is: each purpose has its
 /// own key derived from it, so that what leaks through one says nothing about another. It never
-/// prints itself.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// prints itself, and leaves zeros where it was.
+#[derive(Clone, PartialEq, Eq, Zeroize, ZeroizeOnDrop)]
 pub struct Secret([u8; 32]);
 
 /// What a derived key is for. The number is part of the key: a changed cookie layout takes a new one,
@@ -28,6 +30,12 @@ impl Secret {
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
+    }
+
+    /// The bytes themselves, for a file that nobody else may read.
+    #[must_use]
+    pub const fn expose(&self) -> &[u8; 32] {
+        &self.0
     }
 
     /// The key for `purpose`: a label hashed under the first half of the secret, and the result under
@@ -73,7 +81,7 @@ impl fmt::Display for SecretError {
             Self::Constant => f.write_str("all bytes of the secret are the same")?,
         }
         f.write_str(
-            "; it must be 64 hexadecimal digits (32 random bytes), as `openssl rand -hex 32` prints",
+            "; it must be 64 hexadecimal digits (32 random bytes), as `usher secret new FILE` writes",
         )
     }
 }
@@ -132,8 +140,8 @@ mod tests {
         assert_eq!(error(&TEXT.replace("05", "0x")), SecretError::Digit(12));
         assert_eq!(error(&TEXT.replace("05", "é5")), SecretError::Digit(11));
         assert_eq!(error(&"7a".repeat(32)), SecretError::Constant);
-        insta::assert_snapshot!(error(&TEXT[2..]), @"the secret has 62 characters; it must be 64 hexadecimal digits (32 random bytes), as `openssl rand -hex 32` prints");
-        insta::assert_snapshot!(error("0x00"), @"character 2 of the secret is not a hexadecimal digit; it must be 64 hexadecimal digits (32 random bytes), as `openssl rand -hex 32` prints");
+        insta::assert_snapshot!(error(&TEXT[2..]), @"the secret has 62 characters; it must be 64 hexadecimal digits (32 random bytes), as `usher secret new FILE` writes");
+        insta::assert_snapshot!(error("0x00"), @"character 2 of the secret is not a hexadecimal digit; it must be 64 hexadecimal digits (32 random bytes), as `usher secret new FILE` writes");
         assert_eq!(std::format!("{:?}", Secret::from_bytes([7; 32])), "Secret(..)");
     }
 

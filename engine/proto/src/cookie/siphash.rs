@@ -5,10 +5,12 @@
 //! hash as many bytes (21 ns for IPv4, 32 for IPv6; `bench/benches/cookie.rs`). The result equals that of any
 //! SipHash-2-4 over the words' little-endian bytes, which the tests show.
 
+use zeroize::Zeroize;
+
 use crate::wire::{Addr, Tuple};
 
 /// A 128-bit SipHash key.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Zeroize)]
 pub(super) struct Key(pub(super) u64, pub(super) u64);
 
 impl Key {

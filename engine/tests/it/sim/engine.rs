@@ -162,7 +162,7 @@ fn keyring(setup: &Setup, now: &Now) -> Keyring {
             .rotate(&Secret::from_bytes([NEXT_SECRET; 32]), from, now.epoch)
             .expect("in the future");
     }
-    Keyring { cookies, shared: setup.shared, isn: IsnKey::new(&secret) }
+    Keyring::new(cookies, setup.shared, IsnKey::new(&secret))
 }
 
 fn seeds(rng: &mut Rng) -> Seeds {

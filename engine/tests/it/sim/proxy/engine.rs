@@ -160,8 +160,7 @@ impl Engine {
             (0..count).map(|port| memory::new("a port", &options(port))).unzip();
         let plan = setup.plan();
         let secret = Secret::from_bytes([0x5a; 32]);
-        let keyring =
-            Keyring { cookies: Keys::new(&secret), shared: false, isn: IsnKey::new(&secret) };
+        let keyring = Keyring::new(Keys::new(&secret), false, IsnKey::new(&secret));
         let count = setup.workers as u16;
         let workers = testing::workers(&plan, keyring, &mut ports, count, present(0)).unwrap();
         Self { setup: *setup, workers, wires, given: 0, taken: 0 }
