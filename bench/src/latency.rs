@@ -79,12 +79,17 @@ impl Latency {
         self.times.mean()
     }
 
-    /// Percentiles and times in ns as the histogram steps through them, for a plot: from the median's
-    /// neighbourhood to the maximum, ever finer.
-    pub fn curve(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
-        self.times
-            .iter_quantiles(5)
+    /// Percentiles and times in ns, for a plot: ever finer towards the maximum, which comes once and last.
+    #[must_use]
+    pub fn curve(&self) -> Vec<(f64, u64)> {
+        let steps = self.times.iter_quantiles(5);
+        let mut points: Vec<(f64, u64)> = steps
             .map(|step| (step.quantile_iterated_to() * 100.0, step.value_iterated_to()))
+            .collect();
+        let most = points.last().map_or(0, |last| last.1);
+        let first = points.partition_point(|point| point.1 < most);
+        points.truncate(first + 1);
+        points
     }
 }
 
@@ -150,8 +155,11 @@ mod tests {
     }
 
     #[test]
-    fn a_curve_ends_at_the_maximum() {
-        let last = of(1..=1000).curve().last().expect("a point");
-        assert_eq!(last, (100.0, 1000));
+    fn a_curve_ends_where_it_reaches_the_maximum() {
+        let curve = of(1..=1000).curve();
+        let (last, before) = (curve[curve.len() - 1], curve[curve.len() - 2]);
+        assert_eq!(last.1, 1000);
+        assert!(before.1 < 1000 && (99.8..=100.0).contains(&last.0), "{before:?} {last:?}");
+        assert!(Latency::new("none").curve().is_empty());
     }
 }

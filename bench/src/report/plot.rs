@@ -188,7 +188,8 @@ fn lines(title: &str, across: &Axis, up: &Axis, series: &[Series]) -> Result<Str
         let drawn = chart.draw_series(LineSeries::new(points, style))?;
         drawn.label(name).legend(move |(x, y)| PathElement::new([(x, y), (x + 16, y)], style));
     }
-    let position = SeriesLabelPosition::UpperLeft;
+    // rates begin at 0 and percentiles rise: there is room below
+    let position = SeriesLabelPosition::LowerRight;
     let background = WHITE.mix(0.8);
     let mut labels = chart.configure_series_labels();
     labels.position(position).label_font(FONT).background_style(background).draw()?;
