@@ -339,6 +339,33 @@ fn a_worker_that_proxies_allocates_nothing_after_start() {
     }
 }
 
+/// Frames that are handed on, what workers tell each other, and what one of them sends by the other's queue.
+#[test]
+fn workers_that_hand_frames_on_allocate_nothing_after_start() {
+    let options = Options { mac: OUR_MAC, buffers: 4096, ring: 1024, ..Options::default() };
+    let (mut port, wire) = memory::new("wan", &options);
+    let mut clock = FakeClock::default();
+    let (plan, keyring) = (testing::plan(&Setup::default()), testing::keyring(true));
+    let mut workers =
+        testing::workers(&plan, keyring, [&mut port], 2, clock.now()).expect("they start");
+    noise().iter().chain(&syns(1000..1100)).for_each(|frame| assert!(wire.send(0, frame)));
+    let (mut allocated, mut silence) = (0, 0);
+    while silence < 3 {
+        clock.advance_ms(1);
+        let now = clock.now();
+        allocated += allocations(|| workers.iter_mut().for_each(|worker| _ = worker.turn(now)));
+        let mut burst = Burst::new();
+        wire.receive_burst(0, &mut burst);
+        silence = if burst.is_empty() { silence + 1 } else { 0 };
+        for frame in burst.iter().filter_map(|frame| answer(frame.bytes())) {
+            assert!(wire.send(0, &frame));
+        }
+    }
+    let count = |counter| workers.iter().map(|one| one.stats().counter(counter)).sum::<u64>();
+    assert!(count(Counter::RedirectedIn) > 100 && count(Counter::RelayedIn) > 100);
+    assert_eq!((allocated, wire.free_buffers()), (0, wire.total_buffers()));
+}
+
 /// The counter counts, or the test above would show nothing.
 #[test]
 fn the_counter_counts() {

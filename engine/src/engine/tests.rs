@@ -47,6 +47,34 @@ fn an_engine_starts_answers_and_drains() {
     assert_eq!(stats.workers[0].services[0].failed(usher_proto::verdict::End::Drained), 1);
 }
 
+/// Two threads and one queue: whoever a client belongs to answers, and a drain waits for both.
+#[test]
+fn workers_on_threads_hand_frames_on() {
+    let text = CONFIG.replace("cores = [0]", "cores = [0, 1]");
+    let plan = Plan::parse(&text, Path::new("test.toml")).expect("a good configuration");
+    let (port, wire) = memory::new("wan", &Options { mac: OUR_MAC, ..Options::default() });
+    let engine = Engine::start(&plan, vec![port], &[None, None]).expect("memory ports start");
+    for client in 4000..4040 {
+        let answer = knock(&wire, &format!("10.10.0.1:{client}"), "10.10.0.10:80");
+        assert_eq!((answer.ack, answer.to.port()), (2, client));
+    }
+    engine.drain(Duration::ZERO);
+    while !engine.is_finished() {
+        std::thread::yield_now();
+    }
+    let stats = engine.stats();
+    let drained = |worker: &crate::stats::WorkerSnapshot| {
+        worker.services[0].failed(usher_proto::verdict::End::Drained)
+    };
+    let shares: Vec<u64> = stats.workers.iter().map(drained).collect();
+    assert!(
+        shares.iter().sum::<u64>() == 40 && shares.iter().all(|share| *share > 5),
+        "{shares:?}"
+    );
+    assert_eq!(stats.workers[1].counter(Counter::RedirectedIn), shares[1]);
+    assert_eq!(wire.total_buffers() - wire.free_buffers(), wire.in_flight());
+}
+
 /// Sends a SYN and waits for what comes back to where it came from.
 fn knock(wire: &memory::Wire, from: &str, to: &str) -> TcpRead {
     assert!(wire.send(0, &tcp().from(from).to(to).syn(1).build()));

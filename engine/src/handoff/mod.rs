@@ -6,6 +6,7 @@
 //!
 //! | file | holds |
 //! |---|---|
+//! | `apart` | a slice that shares no cache line with anything else |
 //! | `ring` | one producer, one consumer, moved in bulk |
 //! | `bell`, `wakeup` | for consumers that sleep while there is nothing to do |
 //! | `lease` | buffers that are lent to other threads |
@@ -16,6 +17,7 @@
 //! | `chunk` | buffers that a consumer writes into |
 //! | `sync` | the few atomic types under it, which `engine/tests/loom.rs` replaces by loom's |
 
+mod apart;
 mod bell;
 mod chunk;
 mod command;
@@ -30,6 +32,7 @@ mod wakeup;
 #[cfg(test)]
 mod tests;
 
+pub use apart::Apart;
 pub use bell::{Ringer, Sleeper, bell};
 pub use chunk::{CHUNK, Chunk};
 pub use command::{Command, CommandKind, Payload};

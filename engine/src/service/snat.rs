@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use crate::handoff::Apart;
+
 /// The lowest port that connections to backends come from: lower ones are for services.
 pub const LOWEST_PORT: u16 = 1024;
 const LOWEST: u32 = LOWEST_PORT as u32;
@@ -15,9 +17,10 @@ const SUMMARY: usize = ((HIGHEST - LOWEST) as usize / 64 + 1).div_ceil(64);
 ///
 /// Ports are handed out in turn: none is handed out again while another has been free since before.
 #[derive(Clone, Debug)]
+#[repr(align(128))]
 pub struct Ports {
     /// A bit for each port that is free.
-    free: Box<[u64]>,
+    free: Apart<u64>,
     /// A bit for each word of `free` that is not 0.
     summary: [u64; SUMMARY],
     /// Where the search for the next one begins.
@@ -45,7 +48,7 @@ impl Ports {
             64.. => u64::MAX,
             rest => (1 << rest) - 1,
         };
-        let free: Box<[u64]> = (0..count.div_ceil(64)).map(word).collect();
+        let free = Apart::new((0..count.div_ceil(64)).map(word), &0);
         let mut summary = [0; SUMMARY];
         (0..free.len()).for_each(|word| summary[word / 64] |= 1 << (word % 64));
         Self { free, summary, cursor: 0, base, stride, count, taken: 0 }

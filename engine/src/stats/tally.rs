@@ -25,7 +25,10 @@ pub struct Layout {
     pub backends: usize,
 }
 
-const DROPS: usize = Counter::COUNT;
+/// Words before and behind a row that nobody writes: whatever else is allocated beside it shares no cache line with what
+/// is written, nor the line beside that, which processors fetch together.
+const MARGIN: usize = 128 / size_of::<u64>();
+const DROPS: usize = MARGIN + Counter::COUNT;
 const FLOWS: usize = DROPS + Reason::COUNT;
 const PORTS: usize = FLOWS + State::ALL.len();
 const FAILED: usize = ServiceCounter::COUNT;
@@ -63,7 +66,7 @@ impl Layout {
     }
 
     const fn len(self) -> usize {
-        self.backends_from() + self.backends * BACKEND
+        self.backends_from() + self.backends * BACKEND + MARGIN
     }
 }
 
@@ -84,18 +87,18 @@ impl Tally {
     /// Adds `n` to `counter`.
     #[inline]
     pub fn add(&mut self, counter: Counter, n: u64) {
-        self.row[counter.index()] += n;
+        self.row[MARGIN + counter.index()] += n;
     }
 
     /// Sets a counter that is kept elsewhere.
     pub fn set(&mut self, counter: Counter, value: u64) {
-        self.row[counter.index()] = value;
+        self.row[MARGIN + counter.index()] = value;
     }
 
     /// The value of `counter`.
     #[must_use]
     pub fn get(&self, counter: Counter) -> u64 {
-        self.row[counter.index()]
+        self.row[MARGIN + counter.index()]
     }
 
     /// Counts a dropped frame, or one that was to be sent and was not.
@@ -223,7 +226,7 @@ impl Board {
     pub fn publish_part(&self, tally: &Tally, slots: Range<usize>) {
         debug_assert_eq!(self.layout, tally.layout);
         let start = self.layout.backends_from();
-        self.copy(tally, 0..start);
+        self.copy(tally, MARGIN..start);
         self.copy(tally, start + slots.start * BACKEND..start + slots.end * BACKEND);
     }
 
@@ -238,7 +241,7 @@ impl Board {
     #[must_use]
     pub fn counter(&self, counter: Counter) -> u64 {
         // Relaxed: see `publish`.
-        self.row[counter as usize].load(Ordering::Relaxed)
+        self.row[MARGIN + counter.index()].load(Ordering::Relaxed)
     }
 
     /// How many flows of this edition are in the table.
@@ -283,7 +286,7 @@ fn read(layout: Layout, at: impl Fn(usize) -> u64) -> WorkerSnapshot {
     };
     WorkerSnapshot {
         core: 0,
-        counters: std::array::from_fn(&at),
+        counters: std::array::from_fn(|index| at(MARGIN + index)),
         drops: std::array::from_fn(|index| at(DROPS + index)),
         flows: std::array::from_fn(|index| at(FLOWS + index)),
         ports: (0..layout.ports).map(port).collect(),
@@ -295,6 +298,21 @@ fn read(layout: Layout, at: impl Fn(usize) -> u64) -> WorkerSnapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// What a worker writes lies on cache lines within the row's own allocation.
+    #[test]
+    fn rows_share_no_cache_line() {
+        fn is_apart<T>(row: &[T]) -> bool {
+            const LINES: usize = MARGIN * 8;
+            let written = row[MARGIN..row.len() - MARGIN].as_ptr_range();
+            let first = written.start.addr() / LINES * LINES;
+            let last = written.end.addr().next_multiple_of(LINES);
+            first >= row.as_ptr_range().start.addr() && last <= row.as_ptr_range().end.addr()
+        }
+        let layout = Layout { ports: 1, services: 1, editions: 3, backends: 1 };
+        let rows: Vec<_> = (0..50).map(|_| (Tally::new(layout), Board::new(layout))).collect();
+        assert!(rows.iter().all(|(tally, board)| is_apart(&tally.row) && is_apart(&board.row)));
+    }
 
     #[test]
     fn what_is_counted_is_read_where_it_belongs() {

@@ -143,7 +143,8 @@ impl Outfit {
     }
 }
 
-/// Everything that one pinned thread owns.
+/// Everything that one pinned thread owns, on cache lines that no other worker writes.
+#[repr(align(128))]
 pub struct Worker<Q: QueuePair> {
     view: Arc<View>,
     flows: Table,

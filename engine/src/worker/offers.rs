@@ -6,11 +6,12 @@ use usher_proto::splice::proxy_header_len;
 use usher_proto::tcp::Terms;
 
 use super::front::Front;
+use crate::handoff::Apart;
 use crate::service::Backends;
 
 /// One worker's offers, by edition; made anew when something is learned of a backend.
 #[derive(Debug)]
-pub(super) struct Offers(Box<[Offer]>);
+pub(super) struct Offers(Apart<Offer>);
 
 #[derive(Clone, Copy, Debug)]
 enum Offer {
@@ -23,7 +24,7 @@ enum Offer {
 
 impl Offers {
     pub(super) fn new(editions: usize) -> Self {
-        Self(vec![Offer::Stale; editions].into())
+        Self(Apart::new(std::iter::repeat_n(Offer::Stale, editions), &Offer::Stale))
     }
 
     /// Something was learned of a backend.

@@ -7,6 +7,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod tests;
+
 use arrayvec::ArrayVec;
 use usher_proto::verdict::Reason;
 use usher_proto::wire::{Checked, Parsed, RxChecksums};

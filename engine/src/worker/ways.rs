@@ -9,6 +9,7 @@ use usher_proto::time::Tick;
 use usher_proto::wire::Mac;
 
 use super::front::{SOURCES, Targets};
+use crate::handoff::Apart;
 use crate::service::{Ports, Position};
 
 /// How long the station of a next hop is taken as known before the neighbour cache is asked again, in ms.
@@ -16,14 +17,14 @@ use crate::service::{Ports, Position};
 const KNOWN_MS: u32 = 1000;
 
 /// Every path of the plan.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Ways {
     /// By the first of the paths that are alike: services with the same backend share its ports.
     ports: Box<[Option<Box<Ports>>]>,
     /// By path: the first that is alike.
     first: Box<[u16]>,
     /// By slot: all paths to a backend have the same next hop.
-    stations: Box<[Option<Station>]>,
+    stations: Apart<Option<Station>>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +49,10 @@ impl Ways {
         Self {
             ports: (0..).zip(&first).map(ports).collect(),
             first,
-            stations: vec![None; targets.paths().len().div_ceil(SOURCES)].into(),
+            stations: Apart::new(
+                std::iter::repeat_n(None, targets.paths().len().div_ceil(SOURCES)),
+                &None,
+            ),
         }
     }
 
