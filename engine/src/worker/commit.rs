@@ -220,7 +220,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
             Lookup::Held(None) => {}
             Lookup::Held(Some(oldest)) => {
                 egress.recycle(oldest);
-                self.tally.drop_reason(Reason::NoNextHop, 1);
+                self.lose(Reason::NoNextHop);
             }
         }
     }
