@@ -137,12 +137,12 @@ impl Connection {
     ///
     /// The engine refused: its sentence. It has gone, or what answers is no engine.
     pub fn ask(&mut self, asked: &Value) -> io::Result<Map<String, Value>> {
-        writeln!(self.0.get_mut(), "{asked}")?;
-        let mut line = Vec::new();
-        Read::take(&mut self.0, ANSWER_MAX).read_until(b'\n', &mut line)?;
-        if line.is_empty() {
-            return Err(io::Error::new(io::ErrorKind::UnexpectedEof, "the engine has gone"));
-        }
+        let line = self.exchange(asked).map_err(|cause| match cause.kind() {
+            kind @ (io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::UnexpectedEof) => io::Error::new(kind, "the engine has gone"),
+            _ => cause,
+        })?;
         let mut answer: Map<String, Value> = serde_json::from_slice(&line)?;
         if let Some(other) = answer.remove("protocol").filter(|version| *version != PROTOCOL) {
             let what = format!("the engine speaks protocol {other}, this is {PROTOCOL}");
@@ -151,6 +151,18 @@ impl Connection {
         match answer.get("error").and_then(Value::as_str) {
             Some(error) => Err(io::Error::other(error.to_owned())),
             None => Ok(answer),
+        }
+    }
+}
+
+impl Connection {
+    /// Sends a line and waits for one.
+    fn exchange(&mut self, asked: &Value) -> io::Result<Vec<u8>> {
+        writeln!(self.0.get_mut(), "{asked}")?;
+        let mut line = Vec::new();
+        match Read::take(&mut self.0, ANSWER_MAX).read_until(b'\n', &mut line)? {
+            0 => Err(io::ErrorKind::UnexpectedEof.into()),
+            _ => Ok(line),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! What is served, by clients as they are.
 
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 
@@ -102,6 +103,48 @@ fn metrics_have_the_names_of_the_contract() {
             format!("usher_frames_dropped_total{{worker=\"0\",reason=\"{}\"}} ", reason.name());
         assert!(text.contains(&sample), "{sample}");
     }
+}
+
+/// What is served of each metric: name, type, labels.
+fn served(text: &str) -> BTreeSet<String> {
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE ")?.split_once(' '));
+    let row = |(name, kind): (&str, &str)| {
+        let suffix = if kind == "histogram" { "_count" } else { "" };
+        let sample = format!("{name}{suffix}");
+        let is_one = |line: &&str| {
+            line.strip_prefix(&*sample).is_some_and(|rest| rest.starts_with(['{', ' ']))
+        };
+        let sample = text.lines().find(is_one).unwrap_or_else(|| panic!("no sample of {name}"));
+        let labels = sample.split_once('{').map_or("", |(_, rest)| rest.split_once('}').unwrap().0);
+        let names: Vec<&str> = labels
+            .split(',')
+            .filter_map(|label| label.split_once('='))
+            .map(|(name, _)| name)
+            .collect();
+        format!("{name} {kind} {}", names.join(" "))
+    };
+    types.map(row).collect()
+}
+
+/// `docs/METRICS.md` has every metric that is served, with its type and labels, and no other.
+#[test]
+fn every_metric_is_documented() {
+    let page = include_str!("../../../docs/METRICS.md");
+    let rows = page.lines().filter(|line| line.starts_with("| `usher_"));
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let [_, name, kind, labels, means, _, ""] = cells[..] else { panic!("{line}") };
+        assert!(!means.is_empty(), "{line}");
+        let labels: Vec<&str> = labels.split('`').skip(1).step_by(2).collect();
+        format!("{} {kind} {}", name.trim_matches('`'), labels.join(" "))
+    };
+    let documented: Vec<String> = rows.map(row).collect();
+    let set: BTreeSet<String> = documented.iter().cloned().collect();
+    assert_eq!(set.len(), documented.len(), "each once");
+    let served = served(&prometheus_text(Seen.snapshot()));
+    let unserved: Vec<_> = set.difference(&served).collect();
+    let undocumented: Vec<_> = served.difference(&set).collect();
+    assert!(unserved.is_empty() && undocumented.is_empty(), "{unserved:?} {undocumented:?}");
 }
 
 #[test]

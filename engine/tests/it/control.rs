@@ -1,5 +1,8 @@
 //! Commands to a running engine, as an operator gives them.
 
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+
 use usher_proto::testing::tcp;
 
 use super::cli::{CAPTURES, Engine, code, errors, says, usher};
@@ -202,4 +205,29 @@ fn the_log_is_json_at_the_level_that_was_asked_for() {
     };
     assert!(has("takes no new connections") && !has("takes new connections"), "{log}");
     assert!(has("is in force") && lines.iter().all(|line| line["level"].is_string()), "{log}");
+}
+
+/// `--watch` asks again and again, over one connection, until nobody reads any more or the engine ends.
+#[test]
+fn stats_are_watched_until_the_engine_ends() {
+    let mut engine = Engine::run("watch", &[]);
+    let config = engine.config();
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_usher"))
+        .args(["stats", "--json", "--watch", "-c"])
+        .arg(&config)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("the binary");
+    let mut lines = BufReader::new(watch.stdout.take().expect("a pipe")).lines();
+    let mut uptime = || {
+        let line = lines.next().expect("a line").expect("UTF-8");
+        let stats: serde_json::Value = serde_json::from_str(&line).expect("JSON");
+        stats["uptime_s"].as_f64().expect("a number")
+    };
+    assert!(uptime() < uptime());
+    assert_eq!(engine.stop(), 0, "{}", engine.log());
+    let ended = watch.wait_with_output().expect("it ends");
+    assert_eq!(code(&ended), 1);
+    assert!(errors(&ended).contains("the engine has gone"), "{}", errors(&ended));
 }
