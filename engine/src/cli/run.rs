@@ -17,7 +17,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use tracing::{info, warn};
 
-use super::check::before_start;
+use super::check::{before_start, names};
 use super::keeper::Keeper;
 use super::log::Log;
 use super::privileges;
@@ -105,7 +105,7 @@ fn end_on_panic(panic: &PanicHookInfo<'_>) -> ! {
 /// Once clients are served: gives up the rights that the start needed.
 fn settle(kept: CapabilitySet) {
     match privileges::keep_only(kept) {
-        Ok(stubborn) if stubborn.is_empty() => info!("capabilities kept: {kept:?}"),
+        Ok(stubborn) if stubborn.is_empty() => info!("capabilities kept: {}", names(kept)),
         Ok(stubborn) => warn!("these threads keep their capabilities: {stubborn:?}"),
         Err(cause) => warn!("capabilities are kept: {cause}"),
     }

@@ -14,6 +14,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
+pub(super) use self::rights::names;
 use super::{DONE, FAILED, MISUSED, report, say};
 use crate::config::{Plan, Topology};
 
