@@ -15,6 +15,8 @@ use crate::port::memory::{self, MemoryQueue, Options, Wire};
 use crate::stats::ServiceCounter;
 use crate::testing::{self, Setup};
 
+mod waiting;
+
 const ANSWER: &[u8] = b"HTTP/1.0 200 OK\r\n\r\nhello";
 const VIP: &str = "10.10.0.10:80";
 const CLIENT: &str = "10.10.0.1:40000";
@@ -487,25 +489,6 @@ fn an_idle_flow_ends_by_reset_also_where_nobody_answers() {
     let replies = bench.replies();
     assert_eq!((replies.len(), replies[0].dst_mac), (1, CLIENT_MAC));
     assert_eq!((replies[0].flags.has(Flags::RST), replies[0].seq), (true, iss.wrapping_add(1)));
-    bench.assert_balanced();
-}
-
-/// Four wait for a next hop; those that gave way to them are lost, and counted as that.
-#[test]
-fn what_gives_way_before_its_next_hop_is_known_is_counted() {
-    let mut bench = Bench::new(&Setup::default());
-    for port in 40_000..40_006 {
-        let iss = bench.shake(port, 5);
-        bench.ask(&client(port).ack(6, iss.wrapping_add(1)));
-    }
-    bench.wait_ms(300_100);
-    drop(bench.wire.receive(0).expect("a question"));
-    let stats = bench.worker.stats();
-    assert_eq!((stats.counter(Counter::Lost), stats.dropped(Reason::NoNextHop)), (2, 2));
-    let reply = arp().sender("10.10.0.1").target("10.10.0.2").reply_to(OUR_MAC);
-    assert!(bench.wire.send(0, &reply.build()));
-    bench.turn();
-    assert_eq!(bench.replies().len(), 4);
     bench.assert_balanced();
 }
 
