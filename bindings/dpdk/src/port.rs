@@ -50,6 +50,8 @@ pub struct Info {
     pub offloads: Offloads,
     /// The NUMA node it is attached to, -1 if none.
     pub node: i32,
+    /// Entries of its table from hashes to queues; 0 if it has none to set.
+    pub reta: u16,
     rss: u64,
     rss_key_len: u8,
     default_rx: u16,
@@ -217,6 +219,60 @@ impl Port {
         }
     }
 
+    /// Leads hashes to queues: those whose low bits are the index of an entry to the queue in it. There are
+    /// [`Info::reta`] entries. Whether the device does so.
+    #[must_use]
+    pub fn spread(&self, queues: &[u16]) -> bool {
+        let group = sys::USHER_RETA_GROUP as usize;
+        let groups: Vec<_> = queues
+            .chunks(group)
+            .map(|chunk| {
+                let mut entry = sys::rte_eth_rss_reta_entry64 {
+                    mask: u64::MAX,
+                    ..sys::rte_eth_rss_reta_entry64::default()
+                };
+                entry.reta.iter_mut().zip(chunk).for_each(|(place, queue)| *place = *queue);
+                entry
+            })
+            .collect();
+        let (mut groups, size) = (groups, queues.len());
+        if size == 0 || size != usize::from(self.info.reta) || !size.is_multiple_of(group) {
+            return false;
+        }
+        let id = self.device.id;
+        // SAFETY: the port is open, and there is a group for every 64 entries of its table.
+        checked(String::new, || unsafe {
+            sys::rte_eth_dev_rss_reta_update(id, groups.as_mut_ptr(), self.info.reta)
+        })
+        .is_ok()
+    }
+
+    /// Whether the device hashes by the symmetric key, which it is given once more: some take it when they are
+    /// configured, some only when they run, and what it says then counts.
+    #[must_use]
+    pub fn hashes_symmetrically(&self) -> bool {
+        let len = if self.info.rss_key_len > 0 { self.info.rss_key_len.min(64) } else { 40 };
+        let (mut ours, mut its) = (RSS_KEY, [0; 64]);
+        let (id, rss) = (self.device.id, self.info.rss);
+        // Later releases have more fields.
+        let conf = |key: &mut [u8; 64]| {
+            let mut conf = sys::rte_eth_rss_conf::default();
+            (conf.rss_key, conf.rss_key_len, conf.rss_hf) = (key.as_mut_ptr(), len, rss);
+            conf
+        };
+        let mut wanted = conf(&mut ours);
+        // SAFETY: the port is open, and the key is as long as is said.
+        let _ = checked(String::new, || unsafe {
+            sys::rte_eth_dev_rss_hash_update(id, &raw mut wanted)
+        });
+        let mut present = conf(&mut its);
+        // SAFETY: as above; there is room for any key.
+        let told = checked(String::new, || unsafe {
+            sys::rte_eth_dev_rss_hash_conf_get(id, &raw mut present)
+        });
+        told.is_ok() && its[..usize::from(len)] == RSS_KEY[..usize::from(len)]
+    }
+
     /// Whether there is a carrier, as far as the device knows without asking the other end.
     #[must_use]
     pub fn is_link_up(&self) -> bool {
@@ -265,6 +321,7 @@ impl Device {
             max_mtu: raw.max_mtu,
             offloads: Offloads::of(&raw),
             node,
+            reta: raw.reta_size,
             rss: raw.flow_type_rss_offloads & RSS,
             rss_key_len: raw.hash_key_size,
             default_rx: raw.default_rxportconf.ring_size,

@@ -127,6 +127,11 @@ fn open(plan: &Plan, cores: &[usize]) -> Result<Vec<crate::port::dpdk::DpdkPort>
         if let Some(warning) = super::check::too_few_queues(name, queues, cores.len()) {
             warn!("{warning}");
         }
+        if queues > 1 && !port.has_rss() {
+            warn!(
+                "port `{name}`: its driver spreads frames by no hash of ours: those of other workers are handed on"
+            );
+        }
     }
     Ok(ports)
 }

@@ -159,7 +159,9 @@ impl<Q: QueuePair> Turn<'_, Q> {
         for (frame, lane) in burst.iter().zip(lanes) {
             let owner = match &lane.parsed {
                 Ok(Parsed::Tcp(seg)) => {
-                    let hash = if hashes { frame.flow_hash() } else { None };
+                    // Devices differ about IPv6 with extension headers.
+                    let is_told = hashes && seg.tuple.local.is_v4();
+                    let hash = if is_told { frame.flow_hash() } else { None };
                     owners.of(&seg.tuple, &self.peers.spread, hash)
                 }
                 Ok(Parsed::Icmp(error)) => owners.of(&error.tuple, &self.peers.spread, None),

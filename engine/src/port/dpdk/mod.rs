@@ -19,7 +19,7 @@ use dpdk::{Device, Eal, Mempool, Port as Raw};
 use usher_proto::wire::Mac;
 
 pub use self::queue::{DpdkFrame, DpdkPool, DpdkQueue};
-use super::{Port, PortError, PortStats};
+use super::{Port, PortError, PortStats, Spread};
 
 pub use dpdk::Reception;
 
@@ -130,6 +130,17 @@ pub struct DpdkPort {
     eal: Eal,
     queues: u16,
     ring: u16,
+    workers: u16,
+    leads: Leads,
+}
+
+/// How a started device leads frames to queues.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Leads {
+    /// By our table: each hash to its worker's queue.
+    pub by_table: bool,
+    /// By our key, and frames carry their hash.
+    pub by_key: bool,
 }
 
 /// Frames that a receive or transmit ring holds, if there are buffers for so many. It is DPDK's own usual choice, not
@@ -166,6 +177,8 @@ impl DpdkPort {
             raw,
             eal: eal.clone(),
             queues,
+            workers,
+            leads: Leads::default(),
             ring: u16::try_from(ring).unwrap_or(RING),
         })
     }
@@ -186,6 +199,31 @@ impl DpdkPort {
     #[must_use]
     pub fn reception(&self) -> Option<Reception> {
         self.reception
+    }
+
+    /// Whether the device spreads frames by addresses and TCP ports: what it has no queue for, or leads elsewhere, is
+    /// handed on from worker to worker.
+    #[must_use]
+    pub fn has_rss(&self) -> bool {
+        self.raw.info().offloads.rss
+    }
+
+    /// How it leads frames to queues once it has been started with several.
+    #[must_use]
+    pub const fn leads(&self) -> Leads {
+        self.leads
+    }
+
+    /// Gives a started device our key and table. It may have neither: nothing rests on them but speed.
+    fn lead(&self) -> Leads {
+        let info = self.raw.info();
+        if self.queues == 1 || !info.offloads.rss {
+            return Leads::default();
+        }
+        let spread = Spread::over(self.workers);
+        let table: Vec<u16> = spread.queues(usize::from(info.reta), self.queues).collect();
+        let is_ours = self.raw.hashes_symmetrically();
+        Leads { by_table: self.raw.spread(&table), by_key: is_ours && info.offloads.rx_hash }
     }
 
     /// The arguments that DPDK's environment was started with.
@@ -245,7 +283,9 @@ impl Port for DpdkPort {
         if !self.groups.is_empty() {
             self.reception = Some(self.raw.join(&self.groups));
         }
-        Ok(pairs.into_iter().map(|pair| DpdkQueue::new(&self.eal, &self.pool, pair)).collect())
+        self.leads = self.lead();
+        let queue = |pair| DpdkQueue::new(&self.eal, &self.pool, pair, self.leads.by_key);
+        Ok(pairs.into_iter().map(queue).collect())
     }
 
     fn join(&mut self, groups: &[Mac]) {

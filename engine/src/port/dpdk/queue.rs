@@ -11,6 +11,8 @@ pub struct DpdkQueue {
     rx: RxQueue,
     tx: TxQueue,
     pool: DpdkPool,
+    /// Whether the device's hashes are by our key.
+    hashes: bool,
 }
 
 /// A port's pool, as one worker uses it.
@@ -23,8 +25,13 @@ pub struct DpdkPool {
 }
 
 impl DpdkQueue {
-    pub(super) fn new(eal: &Eal, pool: &Mempool, (rx, tx): (RxQueue, TxQueue)) -> Self {
-        Self { rx, tx, pool: DpdkPool::new(eal, pool) }
+    pub(super) fn new(
+        eal: &Eal,
+        pool: &Mempool,
+        (rx, tx): (RxQueue, TxQueue),
+        hashes: bool,
+    ) -> Self {
+        Self { rx, tx, pool: DpdkPool::new(eal, pool), hashes }
     }
 }
 
@@ -79,6 +86,10 @@ impl QueuePair for DpdkQueue {
 
     fn pool(&self) -> DpdkPool {
         DpdkPool::new(&self.pool.eal, &self.pool.pool)
+    }
+
+    fn hashes(&self) -> bool {
+        self.hashes
     }
 
     fn on_thread(&mut self) -> Result<(), PortError> {
@@ -154,6 +165,11 @@ impl Frame for DpdkFrame {
     #[inline]
     fn rx_checksums(&self) -> RxChecksums {
         RxChecksums { ip: checked(self.0.ip_checksum()), l4: checked(self.0.l4_checksum()) }
+    }
+
+    #[inline]
+    fn flow_hash(&self) -> Option<u32> {
+        self.0.rss_hash()
     }
 
     #[inline]
