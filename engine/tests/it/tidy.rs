@@ -174,6 +174,23 @@ fn unsafe_stays_in_its_few_files() {
     assert_eq!(found, UNSAFE.iter().map(PathBuf::from).collect::<Vec<_>>());
 }
 
+/// Where packets are handled nothing is logged: it is counted. The log is for those who stand above the workers.
+#[test]
+fn workers_never_log() {
+    let worker = floor_of(ENGINE_FLOORS, "worker").expect("its floor");
+    let is_below = |source: &Source| {
+        let module = module_of(source, "engine/src");
+        let floor = module.and_then(|module| floor_of(ENGINE_FLOORS, module));
+        floor.is_some_and(|floor| floor <= worker)
+    };
+    let sources = sources("engine/src");
+    let logs = |source: &&Source| source.code().contains(concat!("trac", "ing"));
+    let broken: Vec<_> = sources.iter().filter(|source| is_below(source) && logs(source)).collect();
+    let broken: Vec<_> = broken.iter().map(|source| source.says("logs")).collect();
+    assert!(broken.is_empty(), "{broken:#?}");
+    assert!(sources.iter().any(|source| !is_below(source) && logs(&source)), "others log");
+}
+
 /// Pieces are joined here so that this file does not find itself.
 const UNWANTED: &[(&str, &str)] = &[
     (concat!("todo", "!("), "unfinished"),
