@@ -11,7 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::Failure;
-use crate::report::{Report, Unit};
+use crate::report::{Plot, Report, Scale, Series, Unit};
 use crate::rounds::Outcome;
 use crate::time::{Stopwatch, pause};
 
@@ -119,6 +119,14 @@ pub fn report(
             found.and_then(|it| it["value"].as_f64()).unwrap_or_default()
         });
         report.median_of("", name, values, Unit::of(figure["unit"].as_str().unwrap_or_default()));
+    }
+    if let Some(main) = report.results.figures.first() {
+        let points = rounds.iter().enumerate().filter_map(|(number, round)| {
+            Some((number as f64 + 1.0, list(round, "figures").first()?["value"].as_f64()?))
+        });
+        let series = vec![Series { name: main.name.clone(), points: points.collect() }];
+        let (title, unit) = (format!("{}, each start", main.name), main.unit);
+        report.plot(Plot::Lines { title, x: "start".into(), unit, scale: Scale::Linear, series });
     }
     for latency in list(first, "latencies") {
         let name = latency["name"].as_str().unwrap_or_default();

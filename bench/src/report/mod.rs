@@ -20,6 +20,7 @@ use serde_json::{Map, Value};
 pub use self::plot::{Plot, Scale, Series};
 pub use self::unit::Unit;
 use crate::latency::Latency;
+use crate::load::Load;
 use crate::machine::Machine;
 use crate::rounds::Record;
 use crate::time;
@@ -71,6 +72,9 @@ pub struct Report {
     /// The rounds, and what others did meanwhile.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rounds: Option<Record>,
+    /// What others did meanwhile, where there were no rounds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub load: Option<Load>,
     /// What was found.
     pub results: Results,
     /// What a reader must know of the figures.
@@ -106,6 +110,7 @@ impl Report {
             date: time::date(),
             version: env!("CARGO_PKG_VERSION"),
             rounds: None,
+            load: None,
             results: Results::default(),
             notes: Vec::new(),
             lines: Vec::new(),
@@ -197,7 +202,10 @@ impl Report {
         let Self { version, date, .. } = self;
         let head = format!("{cpu}, {cores} cores, Linux {kernel}; version {version}, {date}");
         let rounds = self.rounds.iter().map(Record::sentence);
-        std::iter::once(head).chain(rounds).chain(self.notes.iter().cloned())
+        let load = self.load.iter().map(|Load { foreign, steal, .. }| {
+            format!("meanwhile foreign {foreign:.2}, steal {steal:.2} cores")
+        });
+        std::iter::once(head).chain(rounds).chain(load).chain(self.notes.iter().cloned())
     }
 }
 
@@ -210,7 +218,6 @@ fn median(sorted: &[f64]) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::load::Load;
 
     pub(super) fn report() -> Report {
         #[derive(Serialize)]

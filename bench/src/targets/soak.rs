@@ -100,11 +100,7 @@ impl Soak {
         report.median_of("", "memory", looks.iter().map(|look| look.resident as f64), Unit::Bytes);
         report.latency(client.tally.close.clone());
         report.note("flows, frames and buffers returned to zero, memory to what it was");
-        let load = meter.load();
-        report.note(format!(
-            "foreign {:.2}, steal {:.2} cores over all of it",
-            load.foreign, load.steal
-        ));
+        report.load = Some(meter.load());
         plots(&mut report, &looks);
         Ok(report)
     }
