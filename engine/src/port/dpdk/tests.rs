@@ -1,15 +1,10 @@
 //! The port over devices that need nothing. DPDK's environment starts once a process, so one test opens all of them.
 
 use dpdk::Mbuf;
-use usher_proto::testing::{Envelope, tcp};
 use usher_proto::wire::{Checked, RxChecksums, TxChecksums};
 
 use super::*;
-use crate::clock::{Clock, FakeClock};
 use crate::port::{Burst, Frame, QueuePair};
-use crate::stats::Counter;
-use crate::testing;
-use crate::worker::Worker;
 
 fn port(name: &str, device: &str, queues: Option<u16>, mtu: u16) -> PortSetup {
     PortSetup {
@@ -37,7 +32,6 @@ fn ports_open_start_pass_frames_and_close() {
     let ports = vec![
         port("ring", "net_ring0", Some(1), 1500),
         port("null", "net_null0,no-rx=1", None, 1500),
-        port("rings", "net_ring1", None, 1500),
     ];
     let mut ports = open(&setup(ports)).expect("opened");
     assert!(!ports[0].has_huge_pages());
@@ -52,8 +46,6 @@ fn ports_open_start_pass_frames_and_close() {
     assert!(ports[0].start().is_err(), "a port starts once");
     assert_ne!(ports[0].reception(), None);
     assert!(ports[0].is_link_up());
-    let mut rings = ports.pop().expect("the last");
-    std::thread::spawn(move || serve_by_two_workers(&mut rings)).join().expect("workers");
     let ring = ports.remove(0);
     let small = Mempool::new(&ring.eal, "small", 63, 512, -1).expect("a pool of somebody else's");
     let (ours, theirs) = (ring.pool.clone(), small.clone());
@@ -73,38 +65,6 @@ fn ports_open_start_pass_frames_and_close() {
 
     let again = open(&setup(vec![])).expect_err("a second environment").to_string();
     assert!(again.starts_with("EAL runs once a process"), "{again}");
-}
-
-/// What a queue of this device sends it receives. All clients' frames come in by the second worker's.
-fn serve_by_two_workers(port: &mut DpdkPort) {
-    let mut clock = FakeClock::default();
-    let (plan, keyring) = (testing::plan(&Default::default()), testing::keyring(false));
-    let mut workers =
-        testing::workers(&plan, keyring, [&mut *port], 2, clock.now()).expect("started");
-    workers.iter_mut().for_each(|worker| worker.on_thread().expect("known, with a cache"));
-    let queue = workers[1].queues().next().expect("a queue pair");
-    let mut frames = Burst::new();
-    for client in 4000..4032 {
-        let syn = tcp().from(format!("10.10.0.1:{client}").as_str()).to("10.10.0.10:80").syn(5);
-        let syn = syn.dst_mac(port.mac()).build();
-        let mut frame = queue.alloc().expect("a buffer");
-        frame.room()[..syn.len()].copy_from_slice(&syn);
-        frame.set_len(syn.len());
-        frames.push(frame);
-    }
-    queue.tx(&mut frames);
-    for _ in 0..3 {
-        workers.iter_mut().for_each(|worker| _ = worker.turn(clock.now()));
-    }
-    let count = |worker: usize, counter| workers[worker].stats().counter(counter);
-    let shares = [0, 1].map(|worker| count(worker, Counter::SynAcks));
-    assert!(
-        shares.iter().sum::<u64>() == 32 && shares.iter().all(|share| *share > 8),
-        "{shares:?}"
-    );
-    assert_eq!(count(1, Counter::RedirectedOut), shares[0]);
-    assert_eq!(count(0, Counter::RedirectedIn), shares[0]);
-    workers.iter_mut().for_each(Worker::off_thread);
 }
 
 fn pass_frames(queue: &mut DpdkQueue) {
