@@ -173,11 +173,12 @@ forget() {
     children=("${kept[@]}")
 }
 
-# usher_up BINARY NAME [MORE]: configs/NAME.toml with the text MORE behind it, started and polled. Its output goes to
+# usher_up BINARY NAME [MORE]: configs/NAME.toml with the text MORE behind it, started and polled, with a worker on each of
+# $USHER_CORES ("0, 1"), or one on the last core. Its output goes to
 # $WORKDIR/usher.out and usher.err.
 usher_up() {
     cp "$TOP"/configs/hello.http "$WORKDIR"
-    { sed "s/^cores = .*/cores = [$(last_core)]/" "$TOP/configs/$2.toml" && say "${3-}"; } >"$WORKDIR/usher.toml"
+    { sed "s/^cores = .*/cores = [${USHER_CORES:-$(last_core)}]/" "$TOP/configs/$2.toml" && say "${3-}"; } >"$WORKDIR/usher.toml"
     ip netns exec "$NET_SERVER" "$1" check -c "$WORKDIR/usher.toml" || die "usher check refuses configs/$2.toml"
     background ip netns exec "$NET_SERVER" "$1" run -c "$WORKDIR/usher.toml" \
         >"$WORKDIR/usher.out" 2>"$WORKDIR/usher.err"
