@@ -143,6 +143,19 @@ pub fn workers_with<'p, P: Port + 'p>(
 /// If `service` is no right configuration.
 #[must_use]
 pub fn proxy_plan(setup: &Setup<'_>, service: &str) -> Plan {
+    backed_plan(setup, "proxy", service)
+}
+
+/// The same with a `ring` service, whose consumer may hand flows on to that backend.
+///
+/// # Panics
+/// If `service` is no right configuration.
+#[must_use]
+pub fn ring_plan(setup: &Setup<'_>, service: &str) -> Plan {
+    backed_plan(setup, "ring", service)
+}
+
+fn backed_plan(setup: &Setup<'_>, kind: &str, service: &str) -> Plan {
     let text = format!(
         r#"
         [engine]
@@ -159,7 +172,7 @@ pub fn proxy_plan(setup: &Setup<'_>, service: &str) -> Plan {
         name = "web"
         listen = ["10.10.0.10:80"]
         port = "wan"
-        kind = "proxy"
+        kind = "{kind}"
         backends = ["10.20.0.2:80"]
         health_check = {{ type = "tcp", interval = "600s", timeout = "300s" }}
         {service}

@@ -86,6 +86,9 @@ counters! {
         IcmpUnbelievable "icmp_unbelievable" "An ICMP error about a segment that is not in flight (RFC 5927 §4.1).",
         CongestionUnechoed "congestion_unechoed" "A proxied client's segment was marked by congestion (CE) and its backend does not speak ECN: the client is to notice by the loss (RFC 6040 §4.2).",
         RedirectFull "redirect_full" "The ring to the worker whose the frame is, or that has a queue of the port that it goes out by, was full.",
+        RingFull "ring_full" "The ring of a service's events is full: its client sends it again.",
+        NoConsumer "no_consumer" "A service's consumer is not there, or its flow ended while nothing was decided about it.",
+        NoLease "no_lease" "Consumers have as many buffers as they may: the client sends it again.",
         MultiSegment "multi_segment" "A frame in several buffers that did not fit into one: it was larger than the MTU allows, or no buffer was free.",
     }
 }
@@ -130,6 +133,8 @@ counters! {
         Replaced "replaced" "A new SYN with the same tuple replaced it.",
         Evicted "evicted" "It gave way in a full table.",
         Drained "drained" "The drain timeout reset it.",
+        ResetByConsumer "reset_by_consumer" "Its consumer reset it.",
+        ConsumerGone "consumer_gone" "Its consumer was gone.",
         SpentExpired "spent_expired" "A spent marker's cookie expired.",
     }
 }

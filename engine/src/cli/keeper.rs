@@ -168,7 +168,7 @@ impl<'a, P: Port + 'static> Keeper<'a, P> {
 
     fn read_again(&self) -> Result<Plan, String> {
         let wrong = |error| format!("the file is wrong and nothing was changed\n{error}");
-        Plan::load(self.file).map_err(wrong)
+        Plan::load_without_consumers(self.file).map_err(wrong)
     }
 }
 

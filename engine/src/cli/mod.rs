@@ -189,7 +189,7 @@ fn connect(running: &Running) -> Result<(Connection, PathBuf), u8> {
 
 /// The plan of `file`, or the report of what is wrong with it on standard error.
 fn load(file: &Path) -> Result<Plan, u8> {
-    Plan::load(file).map_err(|error| report(&error))
+    Plan::load_without_consumers(file).map_err(|error| report(&error))
 }
 
 fn report(error: &ConfigError) -> u8 {

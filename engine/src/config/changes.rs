@@ -6,7 +6,7 @@ use std::time::Duration;
 use humantime::format_duration;
 use usher_proto::tcp::Refusal;
 
-use super::plan::{BackendPlan, Cookies, Plan, ProxyPlan, ServiceKind, ServicePlan};
+use super::plan::{BackendPlan, Cookies, Plan, ProxyPlan, RingPlan, ServiceKind, ServicePlan};
 use super::reload::differing;
 
 impl Plan {
@@ -71,9 +71,27 @@ impl ServicePlan {
             (ServiceKind::Respond(old), ServiceKind::Respond(new)) if old == new => {}
             (ServiceKind::Respond(_), ServiceKind::Respond(_)) => keys.push("`response`".into()),
             (ServiceKind::Proxy(old), ServiceKind::Proxy(new)) => keys.extend(old.changes(new)),
+            (ServiceKind::Ring(old), ServiceKind::Ring(new)) => keys.extend(old.changes(new)),
             _ => keys.push("`kind`".into()),
         }
         (!keys.is_empty()).then(|| format!("service {name:?} changes: {}", keys.join(", ")))
+    }
+}
+
+impl RingPlan {
+    fn changes(&self, next: &Self) -> Vec<String> {
+        let Self { size, consumer_timeout, consumer_cores, consumer_gone, proxy } = self;
+        let same = [
+            ("ring_size", *size == next.size),
+            ("consumer_timeout", *consumer_timeout == next.consumer_timeout),
+            ("consumer_cores", *consumer_cores == next.consumer_cores),
+            ("consumer_gone", *consumer_gone == next.consumer_gone),
+            ("backends", proxy.is_some() == next.proxy.is_some()),
+        ];
+        let mut keys: Vec<String> = differing(&same).map(|key| format!("`{key}`")).collect();
+        let proxies = proxy.as_ref().zip(next.proxy.as_ref());
+        keys.extend(proxies.into_iter().flat_map(|(old, new)| old.changes(new)));
+        keys
     }
 }
 

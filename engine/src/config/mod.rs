@@ -2,7 +2,7 @@
 //! wrong with it.
 //!
 //! `section` reads typed values and records what is wrong with each; `global`, `port`, `service`, `proxy`
-//! and `later` know the tables; `resolve` makes the parts fit. Called at start, on reload and by
+//! and `ring` know the tables; `resolve` makes the parts fit. Called at start, on reload and by
 //! `usher check`; never on the packet path.
 
 mod changes;
@@ -10,7 +10,6 @@ mod cores;
 #[cfg(feature = "dpdk")]
 mod dpdk;
 mod global;
-mod later;
 mod pcap;
 mod plan;
 mod port;
@@ -18,6 +17,7 @@ mod problem;
 mod proxy;
 mod reload;
 mod resolve;
+mod ring;
 mod schema;
 mod secret;
 mod section;
@@ -33,9 +33,9 @@ use toml::de::DeTable;
 pub use cores::{CoreError, Topology};
 pub use global::{DEFAULT_SOCKET, LOG_LEVELS, is_log_level};
 pub use plan::{
-    BackendPlan, Balance, Check, Cookies, Cores, Device, DpdkPlan, EnginePlan, Forward,
-    HandshakePlan, HealthPlan, LogFormat, Memory, PcapFiles, Plan, PortPlan, Prefix, ProxyHeader,
-    ProxyPlan, SecretPlan, Secrets, ServiceKind, ServicePlan,
+    BackendPlan, Balance, Check, ConsumerGone, Cookies, Cores, Device, DpdkPlan, EnginePlan,
+    Forward, HandshakePlan, HealthPlan, LogFormat, Memory, PcapFiles, Plan, PortPlan, Prefix,
+    ProxyHeader, ProxyPlan, RingPlan, SecretPlan, Secrets, ServiceKind, ServicePlan,
 };
 pub(crate) use port::is_pci;
 pub use problem::ConfigError;
@@ -46,15 +46,30 @@ use problem::Problems;
 use section::Section;
 
 impl Plan {
-    /// Reads and checks the file at `path` and the files that it names.
+    /// Reads and checks the file at `path` and the files that it names, for a program that takes the flows of its `ring`
+    /// services.
     ///
     /// # Errors
     ///
     /// Everything that is wrong, at once.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        Self::read(path, true)
+    }
+
+    /// The same for an engine of its own, as `usher run` is: a `ring` service is an error, as nobody would take its
+    /// flows.
+    ///
+    /// # Errors
+    ///
+    /// Everything that is wrong, at once.
+    pub fn load_without_consumers(path: &Path) -> Result<Self, ConfigError> {
+        Self::read(path, false)
+    }
+
+    fn read(path: &Path, consumers: bool) -> Result<Self, ConfigError> {
         let text =
             std::fs::read_to_string(path).map_err(|cause| ConfigError::unreadable(path, &cause))?;
-        Self::check(&text, path, cfg!(feature = "dpdk"))
+        Self::check(&text, path, Means { devices: cfg!(feature = "dpdk"), consumers })
     }
 
     /// Checks `text` as the content of `file`; paths in it are relative to the directory of `file`.
@@ -63,11 +78,10 @@ impl Plan {
     ///
     /// Everything that is wrong, at once.
     pub fn parse(text: &str, file: &Path) -> Result<Self, ConfigError> {
-        Self::check(text, file, true)
+        Self::check(text, file, Means { devices: true, consumers: true })
     }
 
-    /// `devices`: whether this build can open DPDK's.
-    fn check(text: &str, file: &Path, devices: bool) -> Result<Self, ConfigError> {
+    fn check(text: &str, file: &Path, means: Means) -> Result<Self, ConfigError> {
         let problems = Problems::default();
         let (document, errors) = DeTable::parse_recoverable(text);
         for error in &errors {
@@ -77,7 +91,7 @@ impl Plan {
         }
         let plan = if errors.is_empty() {
             let dir = file.parent().unwrap_or_else(|| Path::new(""));
-            Some(read(&Section::root(document.get_ref(), &problems), dir, devices))
+            Some(read(&Section::root(document.get_ref(), &problems), dir, means))
         } else {
             None
         };
@@ -88,8 +102,17 @@ impl Plan {
     }
 }
 
+/// What there is beside the file.
+#[derive(Clone, Copy)]
+struct Means {
+    /// This build can open DPDK's devices.
+    devices: bool,
+    /// There is a program that takes flows.
+    consumers: bool,
+}
+
 /// Reads the whole file. What is missing or wrong is recorded; the plan counts only if nothing was.
-fn read(root: &Section<'_>, dir: &Path, devices: bool) -> Plan {
+fn read(root: &Section<'_>, dir: &Path, means: Means) -> Plan {
     let problems = root.problems();
     root.require(&["port"]);
     let (table, handshake) = (root.table("engine"), root.table("handshake"));
@@ -99,8 +122,11 @@ fn read(root: &Section<'_>, dir: &Path, devices: bool) -> Plan {
     let services = root.tables("service");
     let services: Vec<_> = services.iter().filter_map(|s| service::read(s, dir)).collect();
     resolve::ports(&ports, &engine.cores, problems);
-    if !devices {
+    if !means.devices {
         resolve::no_dpdk(&ports, problems);
+    }
+    if !means.consumers {
+        ring::no_consumer(&services, problems);
     }
     let services = resolve::services(&services, &ports, problems);
     let ports = resolve::port_plans(ports, &services);
@@ -127,7 +153,7 @@ fn notices(root: &Section<'_>, ports: &[PortPlan], services: &[ServicePlan]) -> 
         value.parse::<u64>().ok()
     };
     let connect = (has("timeouts", "connect") && !proxies)
-        .then_some("`timeouts.connect` has no effect: no service is of `kind = \"proxy\"`");
+        .then_some("`timeouts.connect` has no effect: no service has backends");
     let (limit, capacity) =
         (number("handshake", "half_open_limit"), number("flow_table", "capacity"));
     let limit = limit.zip(capacity).is_some_and(|(limit, capacity)| limit > capacity).then_some(

@@ -234,13 +234,15 @@ pub struct ServicePlan {
     pub drained: bool,
 }
 
-/// `service.kind`; `ring` is not in this version.
+/// `service.kind`.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum ServiceKind {
     /// The same bytes for everyone, after the first request segment: 1 to 65536 bytes.
     Respond(Arc<[u8]>),
     /// A connection to one of the backends.
     Proxy(Arc<ProxyPlan>),
+    /// A program.
+    Ring(Arc<RingPlan>),
 }
 
 impl ServicePlan {
@@ -249,21 +251,67 @@ impl ServicePlan {
     pub fn answer(&self) -> Option<&Arc<[u8]>> {
         match &self.kind {
             ServiceKind::Respond(bytes) => Some(bytes),
-            ServiceKind::Proxy(_) => None,
+            ServiceKind::Proxy(_) | ServiceKind::Ring(_) => None,
         }
     }
 
-    /// What a `proxy` service does.
+    /// How connections reach backends, of a service that has any.
     #[must_use]
     pub fn proxy(&self) -> Option<&Arc<ProxyPlan>> {
         match &self.kind {
             ServiceKind::Respond(_) => None,
             ServiceKind::Proxy(plan) => Some(plan),
+            ServiceKind::Ring(plan) => plan.proxy.as_ref(),
+        }
+    }
+
+    /// How a `ring` service's connections are handed over.
+    #[must_use]
+    pub fn ring(&self) -> Option<&Arc<RingPlan>> {
+        match &self.kind {
+            ServiceKind::Ring(plan) => Some(plan),
+            ServiceKind::Respond(_) | ServiceKind::Proxy(_) => None,
         }
     }
 }
 
-/// `kind = "proxy"`: where connections go.
+/// `kind = "ring"`: a program takes the connections.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct RingPlan {
+    /// Events, and commands, that a worker's ring has room for: a power of two.
+    pub size: u32,
+    /// A consumer that lets events wait for so long counts as dead.
+    pub consumer_timeout: Duration,
+    /// Where the engine runs consumers, each core once; none if the program has threads of its own.
+    pub consumer_cores: Vec<usize>,
+    /// What becomes of the connections of a consumer that is dead.
+    pub consumer_gone: ConsumerGone,
+    /// Where connections go that the program says `proxy` to, if there are backends.
+    pub proxy: Option<Arc<ProxyPlan>>,
+}
+
+impl Default for RingPlan {
+    fn default() -> Self {
+        Self {
+            size: 4096,
+            consumer_timeout: Duration::from_secs(5),
+            consumer_cores: Vec::new(),
+            consumer_gone: ConsumerGone::Reset,
+            proxy: None,
+        }
+    }
+}
+
+/// `service.consumer_gone`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ConsumerGone {
+    /// They are reset.
+    Reset,
+    /// What was written on them is delivered, then they are closed; those that nothing was decided about are reset.
+    Drain,
+}
+
+/// Services with backends: where connections go.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct ProxyPlan {
     /// How a backend is reached.

@@ -1,4 +1,4 @@
-//! `kind = "proxy"`: where a service's connections go, and how it is found out what is there.
+//! `kind = "proxy"`, and `kind = "ring"` with backends: where a service's connections go, and how it is found out what is there.
 //!
 //! [`read`] takes the values that are right in themselves, [`Proxy::resolve`] makes them fit to the
 //! ports and to the other services.
@@ -16,9 +16,9 @@ use super::port::Port;
 use super::problem::{At, Problems};
 use super::resolve::room_for_ipv6;
 use super::section::{Raw, Section};
-use super::service::{Kind, Service, endpoint};
+use super::service::{Service, endpoint};
 
-/// The keys of `kind = "proxy"`.
+/// The keys of services with backends.
 pub(super) const KEYS: &[&str] = &[
     "forward",
     "proxy_protocol",
@@ -44,7 +44,7 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const SHORTEST_TIMEOUT: Duration = Duration::from_millis(1);
 const LONGEST: Duration = Duration::from_secs(3600);
 
-/// A `proxy` service as the file has it, each value right in itself.
+/// A service's backends as the file has them, each value right in itself.
 pub(super) struct Proxy {
     /// Without the backends.
     plan: ProxyPlan,
@@ -56,7 +56,7 @@ struct Backend {
     weight: u16,
 }
 
-/// Reads the options of a `proxy` service.
+/// Reads the options of a service with backends.
 pub(super) fn read(section: &Section<'_>) -> Proxy {
     section.require(&["backends"]);
     let forward = section.choice("forward", &[("snat", Forward::Snat), ("l2", Forward::L2)]);
@@ -324,11 +324,8 @@ const fn family(ip: IpAddr) -> &'static str {
 
 /// Refuses more backends in all than an engine keeps.
 pub(super) fn not_too_many(services: &[Service], problems: &Problems) {
-    let proxies = services.iter().filter_map(|service| match &service.kind {
-        Some(Kind::Proxy(proxy)) => Some(&proxy.backends),
-        Some(Kind::Respond(_)) | None => None,
-    });
-    let all: Vec<&Backend> = proxies.flatten().collect();
+    let proxies = services.iter().filter_map(Service::proxy);
+    let all: Vec<&Backend> = proxies.flat_map(|proxy| &proxy.backends).collect();
     if let Some(first) = all.get(BACKENDS) {
         let what = format!("{} backends in all services together", all.len());
         problems.add(&first.address, what, format!("an engine has at most {BACKENDS}"));

@@ -1,6 +1,6 @@
 //! What of a plan can change while an engine runs.
 
-use super::plan::{Plan, PortPlan};
+use super::plan::{Plan, PortPlan, RingPlan, ServicePlan};
 
 impl Plan {
     /// The keys in which `next` differs from this plan and which a running engine cannot change. The secret
@@ -24,12 +24,26 @@ impl Plan {
             ("engine.log_format", engine.log_format == next.engine.log_format),
             ("metrics.listen", self.metrics == next.metrics),
             ("port", ports.len() == next.ports.len()),
+            ("service.ring_size", self.keeps(next, |ring, next| ring.size == next.size)),
+            (
+                "service.consumer_cores",
+                self.keeps(next, |ring, next| ring.consumer_cores == next.consumer_cores),
+            ),
         ];
         let mut keys: Vec<String> = differing(&same).map(|key| format!("`{key}`")).collect();
         if ports.len() == next.ports.len() {
             ports.iter().zip(&next.ports).for_each(|(port, next)| keys.extend(fixed(port, next)));
         }
         keys
+    }
+
+    /// Whether this holds of each service that both plans have as a `ring`: its rings go over from one to the other.
+    fn keeps(&self, next: &Self, holds: impl Fn(&RingPlan, &RingPlan) -> bool) -> bool {
+        self.services.iter().all(|service| {
+            let same = next.services.iter().find(|next| next.name == service.name);
+            let rings = service.ring().zip(same.and_then(ServicePlan::ring));
+            rings.is_none_or(|(ring, next)| holds(ring, next))
+        })
     }
 }
 

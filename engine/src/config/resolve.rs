@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use super::plan::{Cores, Device, PortPlan, ServiceKind, ServicePlan};
+use super::plan::{Cores, Device, PortPlan, RingPlan, ServiceKind, ServicePlan};
 use super::port::Port;
 use super::problem::{At, Problems};
-use super::proxy;
+use super::proxy::{self, Proxy};
 use super::service::{Kind, Service};
 
 /// Checks the ports against each other and against the workers.
@@ -132,6 +132,12 @@ pub(super) fn services(
             Some(Kind::Respond(bytes)) => ServiceKind::Respond(Arc::clone(bytes)),
             Some(Kind::Proxy(proxy)) => {
                 ServiceKind::Proxy(proxy.resolve(service, port, services, ports, problems))
+            }
+            Some(Kind::Ring(ring)) => {
+                let resolve =
+                    |proxy: &Proxy| proxy.resolve(service, port, services, ports, problems);
+                let proxy = ring.proxy.as_ref().map(resolve);
+                ServiceKind::Ring(Arc::new(RingPlan { proxy, ..ring.plan.clone() }))
             }
             None => continue,
         };

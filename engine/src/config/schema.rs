@@ -143,6 +143,7 @@ pub(super) static TABLES: &[Table] = &[
             ("consumer_cores", "[3]"),
             ("ring_size", "4096"),
             ("consumer_timeout", "\"5s\""),
+            ("consumer_gone", "\"reset\""),
         ],
     },
     Table {

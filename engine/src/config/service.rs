@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::problem::At;
 use super::section::Section;
-use super::{later, port, proxy};
+use super::{port, proxy, ring};
 
 /// The longest answer of a `respond` service in bytes.
 const ANSWER_MAX: usize = 65_536;
@@ -22,7 +22,7 @@ pub(super) struct Service {
     pub(super) port: Option<At<String>>,
     /// The table's own place.
     pub(super) place: At<()>,
-    /// `None`: recorded as wrong, or not in this version.
+    /// `None`: recorded as wrong.
     pub(super) kind: Option<Kind>,
 }
 
@@ -30,6 +30,18 @@ pub(super) struct Service {
 pub(super) enum Kind {
     Proxy(proxy::Proxy),
     Respond(Arc<[u8]>),
+    Ring(ring::Ring),
+}
+
+impl Service {
+    /// Its backends and how they are reached, if it has any.
+    pub(super) fn proxy(&self) -> Option<&proxy::Proxy> {
+        match &self.kind {
+            Some(Kind::Proxy(proxy)) => Some(proxy),
+            Some(Kind::Ring(ring)) => ring.proxy.as_ref(),
+            Some(Kind::Respond(_)) | None => None,
+        }
+    }
 }
 
 /// `service.kind`.
@@ -60,23 +72,17 @@ pub(super) fn read(section: &Section<'_>, dir: &Path) -> Option<Service> {
 fn read_kind(section: &Section<'_>, word: &At<Word>, dir: &Path) -> Option<Kind> {
     let kinds = [
         ("respond", RESPOND, matches!(word.value, Word::Respond)),
-        ("proxy", proxy::KEYS, matches!(word.value, Word::Proxy)),
-        ("ring", later::RING, matches!(word.value, Word::Ring)),
+        ("proxy", proxy::KEYS, matches!(word.value, Word::Proxy | Word::Ring)),
+        ("ring", ring::KEYS, matches!(word.value, Word::Ring)),
     ];
-    for (kind, keys, _) in kinds.iter().filter(|(_, _, is_this)| !is_this) {
+    for (kind, keys, _) in kinds.iter().filter(|(_, _, has_them)| !has_them) {
         let because = format!("this key is for `kind = \"{kind}\"` and means nothing here");
         section.refuse(keys, &because);
     }
     match word.value {
         Word::Respond => answer(section, dir).map(Kind::Respond),
         Word::Proxy => Some(Kind::Proxy(proxy::read(section))),
-        Word::Ring => {
-            later::ring(section);
-            let what = "services of kind `ring` are not in this version";
-            let right = "this version has `kind = \"proxy\"` and `kind = \"respond\"`";
-            section.problems().add(word, what, right);
-            None
-        }
+        Word::Ring => Some(Kind::Ring(ring::read(section, word.with(())))),
     }
 }
 

@@ -9,6 +9,8 @@ use usher_proto::tcp::Refusal;
 
 use proptest::prelude::*;
 
+mod ring;
+
 use super::schema::TABLES;
 use super::*;
 
@@ -136,7 +138,8 @@ fn captures() {
 fn captures_lie_beside_the_file() {
     let text =
         RIGHT.replace("net_af_packet0,iface=e0", "pcap:in=a b.pcap,out=/c,mac=02:00:00:00:00:0a");
-    let plan = Plan::check(&text, Path::new("/etc/usher/x.toml"), false).unwrap();
+    let means = Means { devices: false, consumers: true };
+    let plan = Plan::check(&text, Path::new("/etc/usher/x.toml"), means).unwrap();
     let setup = &plan.pcap_setups().expect("captures")[0];
     assert_eq!((setup.name.as_str(), setup.mtu), ("wan", 1500));
     assert_eq!(
@@ -164,16 +167,6 @@ fn services() {
         ("response = \"hi\"", "response_file = \"nowhere.http\""),
         ("response = \"hi\"", "response = \"hi\"\nbackends = [\"10.20.0.2:80\"]"),
         ("\"respond\"", "\"redirect\""),
-    ]));
-}
-
-#[test]
-fn kinds_of_later_versions() {
-    let ring = "kind = \"ring\"\nconsumer_cores = [3]\nring_size = 4096\nconsumer_timeout = \"5s\"";
-    let whole = "kind = \"respond\"\nresponse = \"hi\"";
-    insta::assert_snapshot!(reports(&[
-        (whole, ring),
-        (whole, "kind = \"ring\"\nconsumer_cores = [3]\nring_size = 1000"),
     ]));
 }
 

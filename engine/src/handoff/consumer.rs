@@ -99,6 +99,12 @@ impl WorkerEnd {
         self.home.capacity()
     }
 
+    /// Whether the consumer's end was dropped; commands that it sent before may wait.
+    #[must_use]
+    pub fn is_left(&self) -> bool {
+        self.events.is_abandoned()
+    }
+
     /// Whether the consumer's end was dropped and every command of it was read.
     #[must_use]
     pub fn is_abandoned(&self) -> bool {

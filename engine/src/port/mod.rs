@@ -30,7 +30,7 @@ pub type PortError = Box<dyn Error + Send + Sync>;
 
 /// One frame in one buffer of the port's pool, to which it goes back when it is dropped. What a device delivers in
 /// several, the port joins, where one holds it.
-pub trait Frame: Send {
+pub trait Frame: Send + 'static {
     /// The frame, from the destination MAC on.
     fn bytes(&self) -> &[u8];
 

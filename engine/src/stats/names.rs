@@ -36,6 +36,7 @@ counters! {
         EvictedTimeWait "evicted_time_wait" "Flows in TIME_WAIT that gave way in a full flow table.",
         BackendRetries "backend_retries" "Backends that were tried in vain for a connection.",
         PortsExhausted "ports_exhausted" "Backends that no source port was free for.",
+        LeasesOut "leases_out" "Buffers that consumers have, at present.",
         Turns "turns" "Rounds over all ports.",
         IdleTurns "idle_turns" "Rounds in which nothing arrived.",
         Housekeeping "housekeeping" "Housekeeping slots.",
@@ -60,5 +61,10 @@ counters! {
         Started "handshakes_started" "SYNs that took a record, and cookies that were accepted.",
         Completed "handshakes_completed" "Third ACKs that opened a flow.",
         HandshakeUs "handshake_us" "Sum of the handshakes' times in microseconds.",
+        RingFull "ring_full" "Segments dropped because the ring of events had no room, or no consumer.",
+        RingRefused "ring_refused" "Commands of the consumer that could not be carried out.",
+        ConsumersLost "consumers_lost" "Consumers that were dropped, or were silent for too long.",
+        RingDepth "ring_depth" "Events that the consumer has not taken, at present.",
+        Undecided "undecided" "Flows whose consumer has not said what becomes of them, at present.",
     }
 }

@@ -130,6 +130,11 @@ impl Tally {
         self.row[self.layout.service(service) + counter.index()] += 1;
     }
 
+    /// Sets a service's counter that is kept elsewhere.
+    pub fn set_service(&mut self, service: usize, counter: ServiceCounter, value: u64) {
+        self.row[self.layout.service(service) + counter.index()] = value;
+    }
+
     /// Counts a failed handshake.
     #[inline]
     pub fn handshake_failed(&mut self, service: usize, end: End) {

@@ -145,7 +145,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
             Complaint::Drop(reason) => self.discard(port, frame, reason),
             Complaint::Ended(step) => {
                 self.deliver(port, frame);
-                self.note(self.flows.edition(index), step.event);
+                self.note(index, step.event);
                 self.follow(index, step.then, front, &cx);
             }
             Complaint::Pass(quoted) => {

@@ -63,19 +63,19 @@ impl<Q: QueuePair> Turn<'_, Q> {
             Change::Keep => return None,
             Change::Open => {
                 let old = self.flows.edition(index);
-                self.note(old, replaced(was));
+                self.note(index, replaced(was));
                 self.tally.release(old);
                 self.tally.hold(arrival.edition);
                 self.flows.renew(index, arrival.peer(), arrival.edition, self.now.us as u32);
             }
             Change::Update => self.flows.set_peer(index, arrival.peer()),
             Change::End(_) => {
+                self.note(index, decision.event);
                 self.remove(index);
-                self.note(arrival.edition, decision.event);
                 return None;
             }
         }
-        self.note(arrival.edition, decision.event);
+        self.note(index, decision.event);
         Some(index)
     }
 
@@ -92,10 +92,9 @@ impl<Q: QueuePair> Turn<'_, Q> {
             return None;
         }
         let opened = self.open(arrival, tcb);
-        if opened.is_some() {
-            self.note(arrival.edition, decision.event);
-        } else {
-            decision.verdict = Verdict::Drop(Reason::TableFull);
+        match opened {
+            Some(index) => self.note(index, decision.event),
+            None => decision.verdict = Verdict::Drop(Reason::TableFull),
         }
         opened
     }
@@ -133,10 +132,10 @@ impl<Q: QueuePair> Turn<'_, Q> {
         self.flows.remove(index);
     }
 
-    /// Counts what happened.
+    /// Counts what happened to a flow that is still in its record, and tells its consumer if it has ended.
     #[inline]
-    pub(super) fn note(&mut self, edition: u16, event: Option<Event>) {
-        let service = self.view.service(edition);
+    pub(super) fn note(&mut self, index: Index, event: Option<Event>) {
+        let service = self.view.service(self.flows.edition(index));
         match event {
             None => {}
             Some(Event::HalfOpen) => self.tally.add_service(service, ServiceCounter::Started),
@@ -150,7 +149,10 @@ impl<Q: QueuePair> Turn<'_, Q> {
                 }
             }
             Some(Event::HandshakeFailed(end)) => self.tally.handshake_failed(service, end),
-            Some(Event::Ended(end)) => self.tally.flow_ended(service, end),
+            Some(Event::Ended(end)) => {
+                self.tally.flow_ended(service, end);
+                self.farewell(index, end);
+            }
         }
     }
 
@@ -252,7 +254,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         if let Some(reply) = reply {
             self.generate(index, &tuple, &reply);
         }
-        self.note(self.flows.edition(index), event);
+        self.note(index, event);
         match change {
             Change::Keep | Change::Open | Change::Update => self.advance(index, &cx),
             Change::End(_) => {

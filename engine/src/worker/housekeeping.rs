@@ -70,6 +70,7 @@ impl Chores {
         self.next_us = turn.now.us + PAUSE_US;
         turn.tally.add(Counter::Housekeeping, 1);
         turn.expire(TIMER_BUDGET);
+        turn.watch_consumers();
         turn.check_backends();
         turn.tell_of_backends();
         turn.ask_neighbours();

@@ -22,6 +22,9 @@
 //! | `checks` | health checks of backends |
 //! | `held` | what waits for a backend half |
 //! | `ways` | ports and next hops of the paths to backends |
+//! | `slots` | what is kept of each flow of a `ring` service |
+//! | `rings` | the ends of rings, and what consumers are still to hear |
+//! | `handing` | flows of `ring` services, and the commands of consumers |
 //! | `commit` | what a decision does to the table, and what timers do |
 //! | `sample` | copies of flows, for those who want to see some |
 //! | `share` | a queue pair, or a way to a worker that has one |
@@ -38,6 +41,7 @@ mod commit;
 mod egress;
 mod front;
 mod gate;
+mod handing;
 mod held;
 mod housekeeping;
 mod limiter;
@@ -49,8 +53,10 @@ mod passing;
 mod proxy;
 mod reach;
 mod redirect;
+mod rings;
 mod sample;
 mod share;
+mod slots;
 mod turn;
 mod view;
 mod ways;
@@ -66,17 +72,20 @@ use usher_proto::wire::Tuple;
 
 use self::egress::Egress;
 use self::gate::Gate;
+use self::handing::Handing;
 use self::housekeeping::Chores;
 use self::limiter::Limiter;
 use self::offers::Offers;
 use self::proxy::Proxies;
 pub use self::redirect::Peers;
+use self::rings::Rings;
 pub use self::sample::{FlowFilter, Sample, SampledFlow};
 pub use self::share::Share;
 use self::turn::{Limits, Turn};
 pub use self::view::{Exhausted, Keyring, Standing, Station, View};
 use self::ways::Ways;
 use crate::flow::{Seed, Table};
+use crate::handoff::WorkerEnd;
 use crate::health::Checks;
 use crate::port::{PortError, QueuePair};
 use crate::service::Position;
@@ -118,6 +127,7 @@ pub struct Outfit {
     boards: Arc<[Arc<Board>]>,
     ways: Ways,
     offers: Offers,
+    rings: Box<Rings>,
 }
 
 impl Outfit {
@@ -131,6 +141,7 @@ impl Outfit {
             boards: Arc::clone(&boards),
             ways: Ways::new(&view.targets, position),
             offers: Offers::new(view.edition_count()),
+            rings: Box::new(Rings::new(view.rings(), view.capacity)),
             view: Arc::clone(view),
         };
         Position::all(workers).map(one).collect()
@@ -155,6 +166,7 @@ pub struct Worker<Q: QueuePair> {
     links: Vec<Egress<Q>>,
     peers: Peers<Q::Frame>,
     proxies: Proxies<Q::Frame>,
+    handing: Handing<Q::Frame>,
     chores: Chores,
 }
 
@@ -175,7 +187,7 @@ impl<Q: QueuePair> Worker<Q> {
         seeds: Seeds,
         now: Now,
     ) -> Self {
-        let Outfit { position, view, tally, boards, ways, offers } = outfit;
+        let Outfit { position, view, tally, boards, ways, offers, rings } = outfit;
         assert_eq!(shares.len(), view.port_count(), "one share a port");
         assert_eq!(position, peers.position(), "one worker's");
         let mut flows = Table::new(capacity, seeds.table, now.tick);
@@ -196,6 +208,7 @@ impl<Q: QueuePair> Worker<Q> {
             links: (0..).zip(shares).map(|(port, share)| Egress::new(port, share)).collect(),
             peers,
             proxies,
+            handing: Handing::new(rings, view.buffers),
             chores: Chores::new(&now),
             view,
         }
@@ -215,7 +228,9 @@ impl<Q: QueuePair> Worker<Q> {
             peers: &mut self.peers,
             boards: &self.boards,
             proxies: &mut self.proxies,
+            handing: &mut self.handing,
         };
+        turn.hear_consumers();
         let mut received = 0;
         if !turn.peers.position().is_alone() {
             turn.hear_news();
@@ -226,9 +241,13 @@ impl<Q: QueuePair> Worker<Q> {
         received += (0..turn.links.len()).map(|port| turn.burst(port)).sum::<usize>();
         if self.chores.are_due(&now) {
             self.chores.run(&mut turn);
+            turn.tell_consumers();
             let slots = self.proxies.report_some(&mut self.tally);
+            self.handing.report(&mut self.tally);
             self.boards[usize::from(self.peers.position().index())]
                 .publish_part(&self.tally, slots);
+        } else {
+            turn.tell_consumers();
         }
         for link in &mut self.links {
             link.finish(&mut self.tally);
@@ -249,9 +268,10 @@ impl<Q: QueuePair> Worker<Q> {
     /// editions of services that they have. Returns what is no longer needed.
     #[must_use]
     pub fn adopt(&mut self, outfit: Outfit, now: Now) -> Outfit {
-        let Outfit { position, view, mut tally, boards, mut ways, offers } = outfit;
+        let Outfit { position, view, mut tally, boards, mut ways, offers, mut rings } = outfit;
         self.proxies.follow(&view, &now, self.flows.hash(&Tuple::default()));
         ways.adopt(&mut self.proxies.ways);
+        rings.adopt(&mut self.handing.rings);
         self.flows.set_paths(Arc::clone(view.targets.paths()));
         tally.adopt(&self.tally);
         if view.has_new_addresses {
@@ -264,6 +284,7 @@ impl<Q: QueuePair> Worker<Q> {
             boards: std::mem::replace(&mut self.boards, boards),
             ways: std::mem::replace(&mut self.proxies.ways, ways),
             offers: std::mem::replace(&mut self.proxies.offers, offers),
+            rings: std::mem::replace(&mut self.handing.rings, rings),
         };
         self.publish();
         old
@@ -276,10 +297,37 @@ impl<Q: QueuePair> Worker<Q> {
         self.publish();
     }
 
-    /// Whether no flow is left that a drain waits for.
+    /// Lets a consumer take the flows that this worker has of a service, by its number in the view.
+    ///
+    /// # Errors
+    ///
+    /// Gives the end back if the service is no `ring`, or has a consumer at this worker that is neither gone nor silent.
+    pub fn attach(
+        &mut self,
+        service: usize,
+        end: Box<WorkerEnd>,
+        now: Now,
+    ) -> Result<(), Box<WorkerEnd>> {
+        self.handing.give_up(now.tick, &mut self.tally);
+        self.handing.rings.attach(service, end)
+    }
+
+    /// Whether no flow is left that a drain waits for, and consumers have heard of all.
     #[must_use]
     pub fn is_idle(&self) -> bool {
-        self.flows.active() == 0
+        self.flows.active() == 0 && !self.handing.rings.are_behind()
+    }
+
+    /// How many flows of `ring` services there are, those included whose end a consumer is still to hear of.
+    #[must_use]
+    pub const fn handed(&self) -> usize {
+        self.handing.rings.flows()
+    }
+
+    /// How many buffers consumers have.
+    #[must_use]
+    pub fn leases(&self) -> usize {
+        self.handing.leases()
     }
 
     /// How many flows are in `state`.
@@ -334,6 +382,7 @@ impl<Q: QueuePair> Worker<Q> {
     pub fn publish(&mut self) {
         let slots = 0..self.tally.backends();
         self.proxies.report(&mut self.tally, slots);
+        self.handing.report(&mut self.tally);
         self.boards[usize::from(self.peers.position().index())].publish(&self.tally);
     }
 

@@ -7,7 +7,7 @@ use usher_proto::tcp::Terms;
 
 use super::front::Front;
 use crate::handoff::Apart;
-use crate::service::Backends;
+use crate::service::{Backends, HOLD};
 
 /// One worker's offers, by edition; made anew when something is learned of a backend.
 #[derive(Debug)]
@@ -53,6 +53,17 @@ impl Offers {
     }
 }
 
+/// What a `ring` service agrees to where no backend has a say.
+pub(super) fn own_terms(shift: u8) -> Terms {
+    Terms { window: whole(HOLD, shift), ..Terms::default() }
+}
+
+/// So much of a window as is a multiple of the scale, if anything is.
+const fn whole(window: u16, shift: u8) -> u16 {
+    let whole = window >> shift << shift;
+    if whole > 0 { whole } else { window }
+}
+
 #[cold]
 fn make(front: &Front, backends: &Backends, shift: u8) -> Offer {
     if front.slots.iter().any(|slot| backends.get(*slot).is_usable()) {
@@ -61,8 +72,7 @@ fn make(front: &Front, backends: &Backends, shift: u8) -> Offer {
             .proxy_protocol
             .map_or(0, |header| u16::from(proxy_header_len(false, header.crc32c)));
         let terms = backends.terms(&front.slots, front.mss, header);
-        let whole = terms.window >> shift << shift;
-        Offer::These(Terms { window: if whole > 0 { whole } else { terms.window }, ..terms })
+        Offer::These(Terms { window: whole(terms.window, shift), ..terms })
     } else {
         Offer::Nothing
     }

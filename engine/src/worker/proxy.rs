@@ -6,7 +6,7 @@
 #![forbid(unsafe_code)]
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::ops::Range;
 
@@ -18,6 +18,7 @@ use usher_proto::wire::Segment;
 
 use super::commit::source_of;
 use super::front::Front;
+use super::handing::is_handed;
 use super::held::Held;
 use super::news::Due;
 use super::offers::Offers;
@@ -156,7 +157,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
     #[cold]
     fn turn_away(&mut self, index: Index, tcb: &Tcb, front: &Front, end: End) {
         let (edition, tuple) = (self.flows.edition(index), *self.flows.tuple(index));
-        self.note(edition, Some(Event::Ended(end)));
+        self.note(index, Some(Event::Ended(end)));
         let cx = self.context(Some(edition), &tuple);
         if front.plan.no_backend == Refusal::Reset
             && let Some(reset) = tcb.abort(&cx)
@@ -164,10 +165,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
             self.generate(index, &tuple, &reset);
         }
         // Without a marker its third ACK, sent again, would have backends tried again.
-        match self.flows.update(index, |tcb| tcb.leave(&cx, end)) {
-            Some(Change::Update) => self.advance(index, &cx),
-            Some(Change::Keep | Change::Open | Change::End(_)) | None => self.remove(index),
-        }
+        self.vanish(index, end, &cx);
     }
 
     /// A segment of either half.
@@ -214,7 +212,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
             }
             Passage::Reopen => return self.reopen(port, frame, seg, index),
         }
-        self.note(edition, event);
+        self.note(index, event);
         if then == Then::Opened {
             self.learn(index, seg);
         }
@@ -260,9 +258,17 @@ impl<Q: QueuePair> Turn<'_, Q> {
             TryEnd::InTimeWait => self.reach(front, flow.backend, index),
             TryEnd::Refused | TryEnd::TimedOut => None,
         };
-        let next = again.map_or_else(|| self.choose(front, index, Some(flow.backend)), Ok);
+        let named = self.is_named(index);
+        let next = match again {
+            Some(choice) => Ok(choice),
+            None if named => Err(End::BackendRefused),
+            None => self.choose(front, index, Some(flow.backend)),
+        };
         let choice = match next {
             // nobody else is left, but time is: a SYN may have been lost
+            Err(end) if why == TryEnd::TimedOut && named => {
+                self.reach(front, flow.backend, index).ok_or(end)
+            }
             Err(_) if why == TryEnd::TimedOut => self.choose(front, index, None),
             next => next,
         };
@@ -278,13 +284,13 @@ impl<Q: QueuePair> Turn<'_, Q> {
             }
             Err(end) => end,
         };
-        self.note(self.flows.edition(index), Some(Event::Ended(end)));
+        self.note(index, Some(Event::Ended(end)));
         self.abort(index, front, cx);
     }
 
     /// Ends the flow from our side and tells both ends.
     #[cold]
-    fn abort(&mut self, index: Index, front: &Front, cx: &SpliceContext<'_>) {
+    pub(super) fn abort(&mut self, index: Index, front: &Front, cx: &SpliceContext<'_>) {
         if let Body::Spliced(flow) = *self.flows.body(index) {
             let tuple = *self.flows.tuple(index);
             let (to_client, to_backend) = flow.abort(cx);
@@ -330,7 +336,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         }
     }
 
-    fn schedule_spliced(&mut self, index: Index, cx: &SpliceContext<'_>) {
+    pub(super) fn schedule_spliced(&mut self, index: Index, cx: &SpliceContext<'_>) {
         if let Body::Spliced(flow) = self.flows.body(index) {
             let deadline = flow.deadline(cx);
             self.flows.schedule(index, deadline);
@@ -347,20 +353,20 @@ impl<Q: QueuePair> Turn<'_, Q> {
             return self.deliver(port, frame);
         };
         let (cx, scx) = (self.context(Some(edition), &seg.tuple), self.splice_context(front));
+        if is_handed(cx.kind)
+            && let Err(reason) = self.can_tell(edition)
+        {
+            return self.discard(port, frame, reason);
+        }
         let mut tcb = Tcb::default();
         let decision = flow.reopen(seg, &cx, &scx, &mut tcb);
         if decision.change == Change::Open {
             self.give_port_back(index);
             self.flows.part(index, &tcb);
             self.flows.renew(index, source_of(frame.bytes()), edition, self.now.us as u32);
-            self.note(edition, decision.event);
+            self.note(index, decision.event);
         }
-        self.note_cookie(decision.cookie, &decision.verdict);
-        if decision.verdict == Verdict::Connect {
-            return self.connect(port, frame, seg, index);
-        }
-        self.carry_out(port, frame, seg, &decision.verdict, edition);
-        self.advance(index, &cx);
+        self.conclude(port, frame, &decision, (seg, edition, Some(index)), &cx);
     }
 
     /// The timer of a proxied flow has fired.
@@ -378,7 +384,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         if let Some(reply) = to_backend {
             self.send_to_backend(index, &reply);
         }
-        self.note(edition, event);
+        self.note(index, event);
         self.follow(index, then, front, &cx);
     }
 
@@ -388,7 +394,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         let edition = self.flows.edition(index);
         let Some(front) = self.view.front(edition) else { return };
         let cx = self.splice_context(front);
-        self.note(edition, Some(Event::Ended(End::Drained)));
+        self.note(index, Some(Event::Ended(End::Drained)));
         self.abort(index, front, &cx);
     }
 }

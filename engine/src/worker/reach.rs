@@ -4,7 +4,7 @@
 #![forbid(unsafe_code)]
 
 use usher_proto::splice::{Choice, Half, TryEnd, proxy_header_len};
-use usher_proto::tcp::{Context, Policy, Refusal, Terms, refuse};
+use usher_proto::tcp::{Context, Kind, Policy, Refusal, Terms, refuse};
 use usher_proto::verdict::{End, Reason};
 use usher_proto::wire::{Flags, Segment, Tuple};
 
@@ -34,7 +34,9 @@ impl<Q: QueuePair> Turn<'_, Q> {
     #[inline]
     pub(super) fn is_forsaken(&mut self, edition: u16, seg: &Segment) -> bool {
         let is_syn = seg.flags.only(Flags::SYN | Flags::ACK | Flags::RST) == Flags::SYN;
-        is_syn && self.view.front(edition).is_some() && self.offer(edition).is_none()
+        // The consumer of a `ring` may do without.
+        let proxies = self.view.kind(edition) == Kind::Proxy;
+        is_syn && proxies && self.offer(edition).is_none()
     }
 
     /// Whether a frame on a backend half without translation comes from another station than the backend

@@ -8,7 +8,7 @@
 use std::sync::Arc;
 
 use arrayvec::ArrayVec;
-use usher_proto::tcp::{Admission, Context, Kind, State, Tcb, listen, refuse};
+use usher_proto::tcp::{Admission, Context, Kind, State, Tcb, Terms, listen, refuse};
 use usher_proto::time::Now;
 use usher_proto::verdict::{CookieUse, Decision, Reason, Verdict};
 use usher_proto::wire::{
@@ -19,7 +19,9 @@ use super::View;
 use super::commit::Arrival;
 use super::egress::{Egress, NoBuffer};
 use super::gate::Gate;
+use super::handing::{Handing, is_handed};
 use super::limiter::Limiter;
+use super::offers::own_terms;
 use super::proxy::Proxies;
 use super::redirect::Peers;
 use crate::flow::{Index, Table};
@@ -74,6 +76,7 @@ pub(super) struct Turn<'a, Q: QueuePair> {
     /// Where all workers publish their counts.
     pub(super) boards: &'a [Arc<Board>],
     pub(super) proxies: &'a mut Proxies<Q::Frame>,
+    pub(super) handing: &'a mut Handing<Q::Frame>,
 }
 
 impl<Q: QueuePair> Turn<'_, Q> {
@@ -187,6 +190,9 @@ impl<Q: QueuePair> Turn<'_, Q> {
     fn known(&mut self, port: usize, frame: Q::Frame, seg: &Segment, hash: u64, index: Index) {
         let edition = self.flows.edition(index);
         let cx = self.context(Some(edition), &seg.tuple);
+        if is_handed(cx.kind) {
+            return self.undecided(port, frame, (seg, hash, index), &cx);
+        }
         let was = self.flows.state(index);
         // Decisions stay where they are made: each move of one waits for what was just written.
         let Some(decision) = self.flows.update(index, |tcb| tcb.decide(seg, &cx)) else {
@@ -210,6 +216,12 @@ impl<Q: QueuePair> Turn<'_, Q> {
             Some(edition) if self.is_forsaken(edition, seg) => {
                 return self.forsake(port, frame, seg, edition, &cx);
             }
+            Some(edition) if is_handed(cx.kind) && !seg.flags.has(Flags::RST) => {
+                if let Err(reason) = self.can_tell(edition) {
+                    return self.discard(port, frame, reason);
+                }
+                listen(seg, &cx, &mut fresh)
+            }
             Some(_) => listen(seg, &cx, &mut fresh),
             None if self.take_check(&frame, seg) => return self.deliver(port, frame),
             None => refuse(seg, &cx),
@@ -222,7 +234,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
 
     /// Carries out a decision that is committed; `moved` is the flow that may have more to send.
     #[inline]
-    fn conclude(
+    pub(super) fn conclude(
         &mut self,
         port: usize,
         frame: Q::Frame,
@@ -232,7 +244,10 @@ impl<Q: QueuePair> Turn<'_, Q> {
     ) {
         self.note_cookie(decision.cookie, &decision.verdict);
         if let (Verdict::Connect, Some(index)) = (&decision.verdict, moved) {
-            return self.connect(port, frame, seg, index);
+            return match is_handed(cx.kind) {
+                true => self.establish(port, frame, seg, index, decision.event, cx),
+                false => self.connect(port, frame, seg, index),
+            };
         }
         self.carry_out(port, frame, seg, &decision.verdict, edition);
         if let Some(index) = moved {
@@ -315,10 +330,12 @@ impl<'a, Q: QueuePair> Turn<'a, Q> {
         if !was_crowded && self.gate.is_crowded() {
             self.tally.add(Counter::CookieMode, 1);
         }
-        let offer = edition.and_then(|edition| self.offer(edition)).unwrap_or_default();
         let is_drained = edition.is_some_and(|edition| view.is_drained(edition));
         let admission = if is_drained { Admission::Draining } else { admission };
         let kind = edition.map_or(Kind::Respond { answer_len: 0 }, |edition| view.kind(edition));
+        let offer = edition.and_then(|edition| self.offer(edition)).unwrap_or_else(|| {
+            if is_handed(kind) { own_terms(view.policy.window_scale) } else { Terms::default() }
+        });
         Context {
             now: self.now,
             policy: &view.policy,

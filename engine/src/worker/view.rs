@@ -19,7 +19,7 @@ use usher_proto::wire::{Addr, Mac, PortView, Tuple};
 use super::front::{Front, Targets};
 use super::listeners::{Listener, Listeners};
 use super::owners::Owners;
-use crate::config::{Cookies, Plan, PortPlan, Prefix, ServiceKind, ServicePlan};
+use crate::config::{Cookies, Plan, PortPlan, Prefix, RingPlan, ServiceKind, ServicePlan};
 use crate::guarded::Guarded;
 use crate::health::Subjects;
 use crate::stats::{Board, Layout, Tally};
@@ -58,6 +58,8 @@ pub struct View {
     pub(super) policy: Policy,
     pub(super) cookies: Cookies,
     pub(super) half_open_limit: u32,
+    /// Flows of each worker.
+    pub(super) capacity: u32,
     /// Buffers of each port.
     pub(super) buffers: u32,
     pub(super) keyring: Keyring,
@@ -155,6 +157,7 @@ impl View {
             policy: plan.policy,
             cookies: plan.handshake.cookies,
             half_open_limit: plan.handshake.half_open_limit,
+            capacity: plan.flow_capacity,
             buffers: plan.dpdk.mbufs_per_port,
             keyring,
             ports,
@@ -264,6 +267,7 @@ impl View {
         let kind = match edition.kind {
             ServiceKind::Respond(_) => "respond",
             ServiceKind::Proxy(_) => "proxy",
+            ServiceKind::Ring(_) => "ring",
         };
         let socket = |at: &Listener| SocketAddr::new(at.addr.into(), at.tcp_port);
         let listen = edition.listeners.iter().map(socket).collect();
@@ -297,6 +301,18 @@ impl View {
         owners.map(|(slot, owner)| (slot, owner.service.as_str(), owner.address))
     }
 
+    /// How the flows of each service are handed over, by its number; `None` for those that are no `ring` in this plan.
+    pub(super) fn rings(&self) -> impl Iterator<Item = Option<Arc<RingPlan>>> {
+        let of = |service| {
+            let current = |edition: &&Edition| !edition.is_retired && edition.service == service;
+            match &self.editions.iter().find(current)?.kind {
+                ServiceKind::Ring(plan) => Some(Arc::clone(plan)),
+                ServiceKind::Respond(_) | ServiceKind::Proxy(_) => None,
+            }
+        };
+        (0..self.services.len() as u16).map(of)
+    }
+
     /// Where every address is ours or may be, of each port.
     pub fn addresses(&self) -> impl Iterator<Item = Vec<Addr>> {
         let of = |side: &PortSide| {
@@ -328,7 +344,7 @@ impl View {
     pub(super) fn answer(&self, edition: u16) -> &[u8] {
         match self.editions.get(usize::from(edition)).map(|edition| &edition.kind) {
             Some(ServiceKind::Respond(bytes)) => bytes,
-            Some(ServiceKind::Proxy(_)) | None => &[],
+            Some(ServiceKind::Proxy(_) | ServiceKind::Ring(_)) | None => &[],
         }
     }
 
@@ -355,6 +371,7 @@ impl View {
         match self.editions.get(usize::from(edition)).map(|edition| &edition.kind) {
             Some(ServiceKind::Respond(bytes)) => Kind::Respond { answer_len: bytes.len() as u32 },
             Some(ServiceKind::Proxy(_)) => Kind::Proxy,
+            Some(ServiceKind::Ring(_)) => Kind::Ring,
             None => Kind::Respond { answer_len: 0 },
         }
     }

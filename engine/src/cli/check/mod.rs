@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 
 pub(super) use self::rights::names;
 use super::{DONE, FAILED, MISUSED, report, say};
-use crate::config::{Plan, Topology};
+use crate::config::{Plan, ServicePlan, Topology};
 
 /// How grave a finding is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -145,6 +145,7 @@ fn findings(plan: &Plan, file: &Path, host: &Host, machine: &Topology) -> Vec<Fi
         // who checks may not be who runs
         all.extend(rights::lacking(port, host, rights::present()).map(warn));
     }
+    all.extend(plan.services.iter().filter_map(consumer));
     all.extend(backends::check(plan));
     all.extend(kernel::check(plan, host));
     all.extend(plan.handshake.secret.as_ref().map(|secret| secret_file(&secret.file)));
@@ -156,6 +157,16 @@ fn findings(plan: &Plan, file: &Path, host: &Host, machine: &Topology) -> Vec<Fi
 pub(super) fn too_few_queues(port: &str, queues: usize, workers: usize) -> Option<String> {
     (queues < workers).then(|| {
         format!("port {port}: {queues} queue(s) for {workers} workers: frames are handed on, which costs both ends")
+    })
+}
+
+/// A `ring` service needs a program, which `usher run` is not.
+fn consumer(service: &ServicePlan) -> Option<Finding> {
+    service.ring().map(|_| {
+        let name = &service.name;
+        fail(format!(
+            "service {name}: `kind = \"ring\"` hands connections to a program, and `usher run` refuses it: start the engine from that program (the library `usher`)"
+        ))
     })
 }
 

@@ -144,3 +144,18 @@ fn this_host_can_be_checked() {
         findings(&plan("net_null0", ""), Path::new("usher.toml"), &Host::this(), &Topology::read());
     assert!(found.len() > 5, "{}", lines(&found));
 }
+
+/// An operator who checks a file means to run it.
+#[test]
+fn a_service_that_needs_a_program_fails() {
+    let respond = plan("net_af_packet0,iface=e0", "");
+    assert!(respond.services.iter().all(|service| consumer(service).is_none()));
+    let text = "[[port]]\nname = \"wan\"\ndevice = \"net_null0\"\naddresses = [\"10.10.0.2/16\"]\n\
+                [[service]]\nname = \"a\"\nlisten = [\"10.10.0.11:80\"]\nkind = \"ring\"\n";
+    let ring = Plan::parse(text, Path::new("usher.toml")).unwrap_or_else(|e| panic!("{e}"));
+    let found = lines(&ring.services.iter().filter_map(consumer).collect::<Vec<_>>());
+    assert!(
+        found.starts_with("fail service a: ") && found.contains("the library `usher`"),
+        "{found}"
+    );
+}

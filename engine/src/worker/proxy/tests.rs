@@ -22,11 +22,11 @@ const VIP: &str = "10.10.0.10:80";
 const LAN_MAC: Mac = Mac([2, 0, 0, 0, 0, 0x20]);
 const BACKEND_MAC: Mac = Mac([2, 0, 0, 0, 0, 0x21]);
 
-struct Bench {
-    worker: Worker<MemoryQueue>,
-    wan: Wire,
-    lan: Wire,
-    clock: FakeClock,
+pub(in crate::worker) struct Bench {
+    pub(in crate::worker) worker: Worker<MemoryQueue>,
+    pub(in crate::worker) wan: Wire,
+    pub(in crate::worker) lan: Wire,
+    pub(in crate::worker) clock: FakeClock,
 }
 
 fn plan(service: &str) -> Plan {
@@ -49,7 +49,7 @@ impl Bench {
         Self { worker, wan: wan_wire, lan: lan_wire, clock }
     }
 
-    fn of(plan: &Plan) -> Self {
+    pub(in crate::worker) fn of(plan: &Plan) -> Self {
         let mut bench = Self::unchecked(plan);
         bench.turn();
         bench.be_checked();
@@ -58,12 +58,12 @@ impl Bench {
         bench
     }
 
-    fn turn(&mut self) {
+    pub(in crate::worker) fn turn(&mut self) {
         let now = self.clock.now();
         self.worker.turn(now);
     }
 
-    fn wait_ms(&mut self, ms: u64) {
+    pub(in crate::worker) fn wait_ms(&mut self, ms: u64) {
         for _ in 0..ms / 10 {
             self.clock.advance_ms(10);
             self.turn();
@@ -71,13 +71,19 @@ impl Bench {
     }
 
     /// What the client sends, and what comes out to it and to the backend.
-    fn client_sends(&mut self, frame: &TcpFrame) -> (Vec<TcpRead>, Vec<TcpRead>) {
+    pub(in crate::worker) fn client_sends(
+        &mut self,
+        frame: &TcpFrame,
+    ) -> (Vec<TcpRead>, Vec<TcpRead>) {
         assert!(self.wan.send(0, &frame.build()));
         self.turn();
         (drain(&mut self.wan), drain(&mut self.lan))
     }
 
-    fn backend_sends(&mut self, frame: &TcpFrame) -> (Vec<TcpRead>, Vec<TcpRead>) {
+    pub(in crate::worker) fn backend_sends(
+        &mut self,
+        frame: &TcpFrame,
+    ) -> (Vec<TcpRead>, Vec<TcpRead>) {
         assert!(self.lan.send(0, &frame.build()));
         self.turn();
         (drain(&mut self.wan), drain(&mut self.lan))
@@ -124,7 +130,7 @@ impl Bench {
         (iss, to_backend.pop().expect("a SYN"))
     }
 
-    fn assert_balanced(&self) {
+    pub(in crate::worker) fn assert_balanced(&self) {
         let stats = self.worker.stats();
         let sum = |all: &[Counter]| all.iter().map(|&counter| stats.counter(counter)).sum::<u64>();
         let verdicts = [
@@ -144,7 +150,7 @@ impl Bench {
 }
 
 /// The segments that came out.
-fn drain(wire: &mut Wire) -> Vec<TcpRead> {
+pub(in crate::worker) fn drain(wire: &mut Wire) -> Vec<TcpRead> {
     let frames = std::iter::from_fn(|| wire.receive(0));
     let segment = |frame: memory::MemoryFrame| {
         assert!(frame.bytes().len() >= 60, "shorter than Ethernet's least frame");
@@ -156,12 +162,12 @@ fn drain(wire: &mut Wire) -> Vec<TcpRead> {
     frames.filter_map(segment).collect()
 }
 
-fn client() -> TcpFrame {
+pub(in crate::worker) fn client() -> TcpFrame {
     tcp().from("10.10.0.1:40000").to("10.10.0.10:80")
 }
 
 /// From the backend to where its SYN came from.
-fn backend(syn: &TcpRead) -> TcpFrame {
+pub(in crate::worker) fn backend(syn: &TcpRead) -> TcpFrame {
     let frame = tcp().from(syn.to).to(syn.from).src_mac(BACKEND_MAC).dst_mac(LAN_MAC);
     match syn.vlan {
         Some(id) => frame.vlan(id),
@@ -169,7 +175,7 @@ fn backend(syn: &TcpRead) -> TcpFrame {
     }
 }
 
-fn syn_ack(syn: &TcpRead, isn: u32) -> TcpFrame {
+pub(in crate::worker) fn syn_ack(syn: &TcpRead, isn: u32) -> TcpFrame {
     let stamp = syn.timestamps.expect("timestamps").val;
     backend(syn)
         .ack(isn, syn.seq.wrapping_add(1))

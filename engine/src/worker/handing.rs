@@ -1,0 +1,412 @@
+//! The flows of `ring` services: shown to their consumers, held until those decide, and handed on as they say.
+//!
+//! What the protocol decides is `usher_proto::tcp`'s: an undecided flow holds what its client sends and acknowledges
+//! nothing. Here is what becomes of the frames, and of the commands.
+
+#![forbid(unsafe_code)]
+
+#[cfg(test)]
+mod tests;
+
+use arrayvec::ArrayVec;
+use usher_proto::splice::Splice;
+use usher_proto::tcp::{Context, Kind, State, Tcb, Traits};
+use usher_proto::time::Tick;
+use usher_proto::verdict::{Change, End, Event as Happening, Reason, Verdict};
+use usher_proto::wire::{Flags, Segment, SeqNum};
+
+use super::commit::Arrival;
+use super::held::NOWHERE;
+use super::rings::Rings;
+use super::slots::{Phase, Slot, SlotId};
+use super::turn::Turn;
+use crate::config::ConsumerGone;
+use crate::flow::{Body, Index};
+use crate::handoff::{Command, Established, Event, Lease, Lender, Negotiated, Objection};
+use crate::port::{BURST, Frame, QueuePair};
+use crate::stats::{Counter, ServiceCounter, Tally};
+
+/// Commands of one consumer that are carried out in a turn: as many as frames of one port.
+const COMMANDS: usize = BURST;
+
+/// Slots that a housekeeping slot looks at for flows whose consumer is gone.
+const ORPHANS: usize = 1024;
+
+/// Buffers that consumers of a worker may have at a time. More lets one that keeps them starve the port: of a small pool
+/// it is a quarter.
+const LEASES: u32 = 16_384;
+
+/// What a worker has for consumers.
+#[derive(Debug)]
+pub(super) struct Handing<F: Send + 'static> {
+    pub(super) rings: Box<Rings>,
+    lender: Lender<Lent<F>>,
+}
+
+/// A buffer of a port's that a consumer reads.
+#[derive(Debug)]
+pub(super) struct Lent<F> {
+    port: usize,
+    frame: F,
+}
+
+impl<F: Frame> Handing<F> {
+    /// Ports have so many `buffers` each.
+    pub(super) fn new(rings: Box<Rings>, buffers: u32) -> Self {
+        Self { rings, lender: Lender::new(LEASES.min(buffers / 4) as usize) }
+    }
+
+    /// How many buffers consumers have.
+    pub(super) fn leases(&self) -> usize {
+        self.lender.out()
+    }
+
+    /// Gives consumers up that are gone or silent.
+    pub(super) fn give_up(&mut self, now: Tick, tally: &mut Tally) {
+        self.rings.watch(now, |service| tally.add_service(service, ServiceCounter::ConsumersLost));
+    }
+
+    /// Writes down how things stand.
+    pub(super) fn report(&self, tally: &mut Tally) {
+        tally.set(Counter::LeasesOut, self.leases() as u64);
+        self.rings.report(tally);
+    }
+}
+
+impl<Q: QueuePair> Turn<'_, Q> {
+    /// Takes back what consumers no longer read, and does what they say: the beginning of a turn.
+    #[inline]
+    pub(super) fn hear_consumers(&mut self) {
+        if !self.handing.rings.is_there() {
+            return;
+        }
+        let mut home = ArrayVec::<_, BURST>::new();
+        self.handing.lender.collect(&mut home);
+        for Lent { port, frame } in home {
+            self.recycle(port, frame);
+        }
+        for ring in self.handing.rings.numbers() {
+            let mut commands = ArrayVec::<_, COMMANDS>::new();
+            self.handing.rings.commands(ring, &mut commands);
+            for command in commands {
+                self.obey(ring, command);
+            }
+        }
+    }
+
+    /// Shows consumers what has happened: the end of a turn.
+    #[inline]
+    pub(super) fn tell_consumers(&mut self) {
+        if self.handing.rings.is_there() {
+            self.handing.rings.publish();
+        }
+    }
+
+    /// Notices consumers that are gone, and ends what they leave behind.
+    pub(super) fn watch_consumers(&mut self) {
+        self.handing.give_up(self.now.tick, self.tally);
+        for (index, gone) in self.handing.rings.orphans::<ORPHANS>() {
+            match (self.flows.body(index), gone) {
+                // Its backend has it: it is nobody else's business any more.
+                (Body::Spliced(_), _) => {}
+                (Body::Own(_), ConsumerGone::Reset | ConsumerGone::Drain) => {
+                    self.cut(index, End::ConsumerGone);
+                }
+            }
+        }
+    }
+
+    /// Whether a segment that opens a flow of this edition, or brings news of one, can be taken.
+    ///
+    /// # Errors
+    /// Why it is to be dropped.
+    #[inline]
+    pub(super) fn can_tell(&mut self, edition: u16) -> Result<(), Reason> {
+        let service = self.view.service(edition);
+        let open = self.handing.rings.is_open(service);
+        if open.is_err() {
+            self.tally.add_service(service, ServiceCounter::RingFull);
+        }
+        open
+    }
+
+    /// A segment of a flow that is, or will be, undecided.
+    pub(super) fn undecided(
+        &mut self,
+        port: usize,
+        frame: Q::Frame,
+        (seg, hash, index): (&Segment, u64, Index),
+        cx: &Context<'_>,
+    ) {
+        let (edition, was) = (self.flows.edition(index), self.flows.state(index));
+        let opens = was == State::SynRcvd && seg.flags.only(Flags::ACK | Flags::SYN) == Flags::ACK;
+        let is_news = opens || was.gives_way() || was == State::Established && !seg.is_empty();
+        if is_news
+            && !seg.flags.has(Flags::RST)
+            && let Err(reason) = self.can_tell(edition)
+        {
+            return self.discard(port, frame, reason);
+        }
+        self.take_undecided(port, frame, (seg, hash, index), cx);
+    }
+
+    /// The same where there is room for what it brings.
+    fn take_undecided(
+        &mut self,
+        port: usize,
+        frame: Q::Frame,
+        (seg, hash, index): (&Segment, u64, Index),
+        cx: &Context<'_>,
+    ) {
+        let (edition, was) = (self.flows.edition(index), self.flows.state(index));
+        let before = match self.flows.body(index) {
+            Body::Own(tcb) => tcb.held_to,
+            Body::Spliced(_) => return self.deliver(port, frame),
+        };
+        let Some(decision) = self.flows.update(index, |tcb| tcb.decide(seg, cx)) else {
+            return self.deliver(port, frame);
+        };
+        let arrival = Arrival { seg, hash, frame: frame.bytes(), edition };
+        let moved = self.commit(&arrival, (index, was), &decision);
+        if let (Verdict::Hold, Some(index)) = (&decision.verdict, moved) {
+            self.advance(index, cx);
+            return self.hold_undecided(port, frame, (seg, before), index);
+        }
+        self.conclude(port, frame, &decision, (seg, edition, moved), cx);
+    }
+
+    /// A handshake with a `ring` service is complete; nothing was taken of the segment that completed it.
+    pub(super) fn establish(
+        &mut self,
+        port: usize,
+        frame: Q::Frame,
+        seg: &Segment,
+        index: Index,
+        happened: Option<Happening>,
+        cx: &Context<'_>,
+    ) {
+        let Body::Own(tcb) = *self.flows.body(index) else { return self.deliver(port, frame) };
+        let (flow, service) = (self.flows.id(index), self.view.service(self.flows.edition(index)));
+        let (by_cookie, handshake_us) = match happened {
+            Some(Happening::Established { by_cookie, handshake_us }) => (by_cookie, handshake_us),
+            _ => (tcb.traits.has(Traits::BY_COOKIE), None),
+        };
+        let established = Established {
+            flow,
+            tuple: seg.tuple,
+            irs: tcb.irs,
+            iss: tcb.iss,
+            options: negotiated(&tcb),
+            by_cookie,
+            at_us: self.now.us,
+            handshake_us,
+            credit: 0,
+        };
+        let slot = Slot::new(flow, index, service as u16, NOWHERE);
+        if self.handing.rings.open(slot, Event::Established(established)).is_none() {
+            self.cut(index, End::ConsumerGone);
+            return self.deliver(port, frame);
+        }
+        self.advance(index, cx);
+        if seg.is_empty() {
+            return self.deliver(port, frame);
+        }
+        let hash = self.flows.hash(&seg.tuple);
+        self.take_undecided(port, frame, (seg, hash, index), cx);
+    }
+
+    /// Holds a frame, and shows the consumer a copy of what is new in it: the frame itself will be rewritten if a backend
+    /// gets the flow. `before` is where what was held ended.
+    fn hold_undecided(
+        &mut self,
+        port: usize,
+        frame: Q::Frame,
+        (seg, before): (&Segment, SeqNum),
+        index: Index,
+    ) {
+        let kept = match self.handing.rings.slots.of(index) {
+            Some(id) => self.keep(port, frame, (seg, before), id),
+            None => Err((frame, Reason::NoConsumer)),
+        };
+        match kept {
+            Ok(()) => self.tally.add(Counter::Held, 1),
+            Err((frame, reason)) => {
+                self.flows.update(index, |tcb| tcb.not_held(before));
+                self.discard(port, frame, reason);
+            }
+        }
+    }
+
+    /// The same; gives the frame back, with the reason, where it cannot be kept or shown.
+    fn keep(
+        &mut self,
+        port: usize,
+        frame: Q::Frame,
+        (seg, before): (&Segment, SeqNum),
+        id: SlotId,
+    ) -> Result<(), (Q::Frame, Reason)> {
+        let start = usize::from(seg.payload_offset);
+        let payload = frame.bytes().get(start..start + usize::from(seg.payload_len)).unwrap_or(&[]);
+        let new = payload.get(before.since(seg.seq) as usize..).unwrap_or(&[]);
+        let copy = match self.copy(port, new) {
+            Ok(copy) => copy,
+            Err(reason) => return Err((frame, reason)),
+        };
+        let slot = self.handing.rings.slots.get_mut(id);
+        let flow = slot.flow;
+        if let Err(frame) = self.proxies.held.push(&mut slot.place, frame) {
+            return Err((frame, Reason::HoldFull));
+        }
+        if let Some(data) = copy {
+            let told = self.handing.rings.tell(id, Event::Data { flow, data, peeked: true });
+            debug_assert!(told.is_ok(), "there was room when the segment came");
+        }
+        Ok(())
+    }
+
+    /// A copy of `bytes` in a buffer of the port's, if there are any.
+    fn copy(&mut self, port: usize, bytes: &[u8]) -> Result<Option<Lease>, Reason> {
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let mut frame = self.links[port].buffer(self.tally).map_err(|_| Reason::NoBuffer)?;
+        let Some(room) = frame.room().get_mut(..bytes.len()) else {
+            self.recycle(port, frame);
+            return Err(Reason::NoBuffer);
+        };
+        room.copy_from_slice(bytes);
+        frame.set_len(bytes.len());
+        match self.handing.lender.lend(Lent { port, frame }, |lent| lent.frame.bytes()) {
+            Ok(lease) => Ok(Some(lease)),
+            Err(Lent { frame, .. }) => {
+                self.recycle(port, frame);
+                Err(Reason::NoLease)
+            }
+        }
+    }
+
+    /// A flow is about to leave its record: its consumer hears why. What was held of it goes.
+    pub(super) fn farewell(&mut self, index: Index, why: End) {
+        let Some(id) = self.handing.rings.slots.leave(index) else { return };
+        let port = usize::from(self.flows.tuple(index).port);
+        let place = &mut self.handing.rings.slots.get_mut(id).place;
+        for frame in self.proxies.held.take(place) {
+            self.drop_held(port, frame, Reason::NoConsumer);
+        }
+        self.handing.rings.ended(id, why, 0);
+    }
+
+    /// Whether the flow's consumer wants this backend and no other.
+    pub(super) fn is_named(&self, index: Index) -> bool {
+        let slots = &self.handing.rings.slots;
+        slots.of(index).is_some_and(|id| slots.get(id).phase == Phase::Proxied { named: true })
+    }
+
+    fn obey(&mut self, ring: u16, command: Command) {
+        let (flow, kind) = (command.flow(), command.kind());
+        if let Err(why) = self.carry_out_command(ring, command) {
+            self.tally.add_service(ring.into(), ServiceCounter::RingRefused);
+            self.handing.rings.answer(ring, Event::Refused { flow, command: kind, why });
+        }
+    }
+
+    fn carry_out_command(&mut self, ring: u16, command: Command) -> Result<(), Objection> {
+        let index = self.flows.get(command.flow());
+        let found = index.and_then(|index| Some((index, self.handing.rings.find(ring, index)?)));
+        let Some((index, id)) = found else {
+            self.handing.rings.let_go(ring, command);
+            return Err(Objection::NoSuchFlow);
+        };
+        let is_undecided = self.handing.rings.slots.get(id).phase == Phase::Undecided;
+        match command {
+            Command::Proxy { backend, .. } if is_undecided => self.proxy(id, index, backend),
+            Command::Reset { .. } => {
+                self.cut(index, End::ResetByConsumer);
+                Ok(())
+            }
+            other => {
+                self.handing.rings.let_go(ring, other);
+                Err(Objection::WrongPhase)
+            }
+        }
+    }
+
+    /// Joins an undecided flow to a backend: the one of this number in the configuration, or the balancer's choice.
+    fn proxy(&mut self, id: SlotId, index: Index, backend: Option<u16>) -> Result<(), Objection> {
+        let front = self.view.front(self.flows.edition(index)).ok_or(Objection::NoBackend)?;
+        let choice = match backend {
+            None => self.choose(front, index, None).ok(),
+            Some(number) => {
+                let slot = front.slots.get(usize::from(number)).copied();
+                slot.and_then(|slot| self.reach(front, slot, index))
+            }
+        };
+        let (choice, Body::Own(tcb)) =
+            (choice.ok_or(Objection::NoBackend)?, *self.flows.body(index))
+        else {
+            return Err(Objection::WrongPhase);
+        };
+        let cx = self.splice_context(front);
+        let mut splice = Splice::open(&tcb, &choice, &cx);
+        let slot = self.handing.rings.slots.get_mut(id);
+        splice.place = std::mem::replace(&mut slot.place, NOWHERE);
+        if self.flows.join(index, &splice).is_err() {
+            self.handing.rings.slots.get_mut(id).place = splice.place;
+            self.proxies.ways.give_back(choice.path, choice.local_port);
+            return Err(Objection::NoBackend);
+        }
+        self.handing.rings.decide(id, Phase::Proxied { named: backend.is_some() });
+        self.send_syn(index);
+        self.schedule_spliced(index, &cx);
+        Ok(())
+    }
+
+    /// Resets a flow in any phase, both ends of it.
+    #[cold]
+    fn cut(&mut self, index: Index, end: End) {
+        let edition = self.flows.edition(index);
+        match *self.flows.body(index) {
+            Body::Spliced(_) => {
+                let Some(front) = self.view.front(edition) else { return };
+                let cx = self.splice_context(front);
+                self.note(index, Some(Happening::Ended(end)));
+                self.abort(index, front, &cx);
+            }
+            Body::Own(tcb) => {
+                let tuple = *self.flows.tuple(index);
+                let cx = self.context(Some(edition), &tuple);
+                self.note(index, Some(Happening::Ended(end)));
+                if let Some(reset) = tcb.abort(&cx) {
+                    self.generate(index, &tuple, &reset);
+                }
+                self.vanish(index, end, &cx);
+            }
+        }
+    }
+
+    /// A flow of our own is over: its record is free, or marks that its cookie is spent.
+    pub(super) fn vanish(&mut self, index: Index, end: End, cx: &Context<'_>) {
+        match self.flows.update(index, |tcb| tcb.leave(cx, end)) {
+            Some(Change::Update) => self.advance(index, cx),
+            Some(Change::Keep | Change::Open | Change::End(_)) | None => self.remove(index),
+        }
+    }
+}
+
+/// What a handshake has agreed on.
+const fn negotiated(tcb: &Tcb) -> Negotiated {
+    let scaled = tcb.traits.has(Traits::SCALED);
+    Negotiated {
+        mss: tcb.mss,
+        window_scales: if scaled { Some((tcb.snd_shift, tcb.rcv_shift)) } else { None },
+        sack: tcb.traits.has(Traits::SACK),
+        timestamps: tcb.traits.has(Traits::TIMESTAMPS),
+        ecn: tcb.traits.has(Traits::ECN),
+    }
+}
+
+/// Whether flows of this kind are undecided once their handshakes are complete.
+#[inline]
+pub(super) const fn is_handed(kind: Kind) -> bool {
+    matches!(kind, Kind::Ring)
+}
