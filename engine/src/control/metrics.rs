@@ -1,7 +1,7 @@
 //! `/metrics`: the counts under the names of DESIGN section 6, in Prometheus' text format.
 //!
-//! Names are `usher_<area>_<what>_<unit>`, `_total` for counters. Rings have no metrics before there
-//! are any.
+//! Names are `usher_<area>_<what>_<unit>`, `_total` for counters. Rings are called by their
+//! service's name.
 
 use std::fmt;
 
@@ -42,6 +42,7 @@ impl Collector for Exporter {
         frames(&mut page, &self.0)?;
         handshakes(&mut page, &self.0)?;
         flows(&mut page, &self.0)?;
+        rings(&mut page, &self.0)?;
         backends(&mut page, &self.0)?;
         ports(&mut page, &self.0)
     }
@@ -196,6 +197,48 @@ fn handshakes(page: &mut Page<'_>, snapshot: &Snapshot) -> fmt::Result {
             metric.encode_histogram::<NoLabelSet>(sum, latency.count(), &octaves(latency), None)
         })
     })
+}
+
+fn rings(page: &mut Page<'_>, snapshot: &Snapshot) -> fmt::Result {
+    let counters = [
+        ("ring_full", ServiceCounter::RingFull),
+        ("ring_commands_refused", ServiceCounter::RingRefused),
+        ("ring_consumers_lost", ServiceCounter::ConsumersLost),
+    ];
+    for (name, counter) in counters {
+        page.counter(name, sentence(counter.help()), |sample| {
+            for_rings(snapshot, |labels, share| sample(labels, share.counter(counter)))
+        })?;
+    }
+    let gauges = [
+        ("ring_depth", ServiceCounter::RingDepth),
+        ("ring_flows_undecided", ServiceCounter::Undecided),
+    ];
+    for (name, counter) in gauges {
+        page.gauge(name, sentence(counter.help()), None, |sample| {
+            for_rings(snapshot, |labels, share| sample(labels, share.counter(counter) as f64))
+        })?;
+    }
+    page.gauge("leases_out", sentence(Counter::LeasesOut.help()), None, |sample| {
+        let mut workers = snapshot.workers.iter().enumerate();
+        workers.try_for_each(|(i, worker)| {
+            sample(&[("worker", &i.to_string())], worker.counter(Counter::LeasesOut) as f64)
+        })
+    })
+}
+
+/// As [`for_shares`], of `ring` services alone.
+fn for_rings(
+    snapshot: &Snapshot,
+    mut each: impl FnMut(&[Label<'_>; 2], &crate::stats::ServiceSnapshot) -> fmt::Result,
+) -> fmt::Result {
+    for (i, worker) in snapshot.workers.iter().enumerate() {
+        let shares = snapshot.services.iter().zip(&worker.services);
+        for (service, share) in shares.filter(|(service, _)| service.kind == "ring") {
+            each(&[("worker", &i.to_string()), ("ring", &service.name)], share)?;
+        }
+    }
+    Ok(())
 }
 
 /// Calls `each` with every worker's share of every service, and its labels.

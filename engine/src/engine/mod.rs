@@ -7,6 +7,7 @@
 //! | file | holds |
 //! |---|---|
 //! | `flows` | samples of the flow tables |
+//! | `consumers` | the consumers' ends of `ring` services |
 //! | `keys` | secrets: from a file or random, and what a reload may do to them |
 //! | `overrides` | what operators have ordered beyond the file |
 //! | `shared` | what readers of counts see |
@@ -14,6 +15,7 @@
 
 #![forbid(unsafe_code)]
 
+mod consumers;
 mod flows;
 mod keys;
 mod overrides;
@@ -30,6 +32,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Sender, bounded};
 
+use self::consumers::Untaken;
 use self::overrides::Overrides;
 use self::shared::Shared;
 use self::thread::{Idle, Order, Post};
@@ -54,6 +57,7 @@ pub struct Engine<P: Port> {
     shared: Arc<Shared<P>>,
     orders: Vec<Sender<Order>>,
     threads: Vec<JoinHandle<()>>,
+    untaken: Untaken,
 }
 
 impl<P: Port + 'static> Engine<P>
@@ -100,9 +104,10 @@ where
         let shared = Arc::new(Shared::new(ports, boards, &view, clock));
         let (orders, threads) = (Vec::new(), Vec::new());
         let overrides = Overrides::default();
-        let mut engine =
-            Self { plan: plan.clone(), overrides, view, clock, shared, orders, threads };
+        let (plan, untaken) = (plan.clone(), Untaken::new());
+        let mut engine = Self { plan, overrides, view, clock, shared, orders, threads, untaken };
         engine.spawn(posts)?;
+        engine.make_ends(None)?;
         Ok(engine)
     }
 
@@ -138,8 +143,9 @@ where
         let keyring = self.admit(plan)?;
         let overrides = self.overrides.following(plan);
         self.go_on(&overrides.applied_to(plan), keyring)?;
-        (self.plan, self.overrides) = (plan.clone(), overrides);
-        Ok(())
+        let before = std::mem::replace(&mut self.plan, plan.clone());
+        self.overrides = overrides;
+        self.make_ends(Some(&before)).map_err(|cause| cause.to_string())
     }
 
     /// What [`Self::reload`] with `plan` would refuse: nothing, or a sentence. Changes nothing.

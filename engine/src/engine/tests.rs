@@ -1,5 +1,7 @@
 //! An engine's threads on memory ports.
 
+mod consumers;
+
 use std::path::Path;
 
 use usher_proto::tcp::State;

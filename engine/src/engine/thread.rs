@@ -9,6 +9,7 @@ use crossbeam::channel::{Receiver, Sender};
 use crossbeam::utils::CachePadded;
 
 use crate::clock::{Clock, SystemClock};
+use crate::handoff::WorkerEnd;
 use crate::port::{PortError, QueuePair};
 use crate::worker::{Outfit, Peers, Sample, Seeds, Share, Worker};
 
@@ -26,6 +27,8 @@ pub(super) enum Order {
     Backend { slot: u16, drained: bool, done: Sender<()> },
     /// Fill this, as far as one visit does, and send it back.
     Sample(Box<Sample>, Sender<Box<Sample>>),
+    /// Let a consumer take the flows of the service of this number, and send the end back if it cannot be.
+    Attach { service: usize, end: Box<WorkerEnd>, done: Sender<Option<Box<WorkerEnd>>> },
     /// End now.
     Stop,
 }
@@ -129,6 +132,10 @@ fn poll<Q: QueuePair>(
                 worker.set_drained(slot, drained);
                 // The engine waits for it.
                 let _ = done.send(());
+            }
+            Ok(Order::Attach { service, end, done }) => {
+                // The engine waits for it, and frees what is refused.
+                let _ = done.send(worker.attach(service, end, now).err());
             }
             Ok(Order::Sample(mut sample, back)) => {
                 worker.sample(&mut sample, &now);

@@ -5,11 +5,13 @@
 
 #![forbid(unsafe_code)]
 
-use std::fmt;
+use std::time::Duration;
+use std::{fmt, io};
 
 use arrayvec::ArrayVec;
 use usher_proto::time::Tick;
 
+use super::bell::{Sleeper, bell};
 use super::chunk::{CHUNK, Chunk, Stock, stock};
 use super::command::{Command, Payload};
 use super::event::Event;
@@ -24,7 +26,19 @@ pub fn ends(capacity: usize) -> (WorkerEnd, ConsumerEnd) {
     let (asked, commands) = channel(capacity);
     let (stock, home) = stock(commands.capacity());
     let worker = WorkerEnd { events, commands, home, told: 0, taken: 0, waits_since: None };
-    (worker, ConsumerEnd { events: told, commands: asked, stock })
+    (worker, ConsumerEnd { events: told, commands: asked, stock, sleeper: None })
+}
+
+/// The same for a consumer that waits when there is nothing to do ([`ConsumerEnd::wait`]). The worker then looks at each
+/// turn in which it told something whether it does.
+///
+/// # Errors
+/// When the process has no file descriptor left.
+pub fn ends_with_bell(capacity: usize) -> io::Result<(WorkerEnd, ConsumerEnd)> {
+    let (ringer, sleeper) = bell()?;
+    let (worker, consumer) = ends(capacity);
+    let worker = WorkerEnd { events: worker.events.with_bell(ringer), ..worker };
+    Ok((worker, ConsumerEnd { sleeper: Some(sleeper), ..consumer }))
 }
 
 /// A worker's end: of one `ring` service.
@@ -139,6 +153,7 @@ pub struct ConsumerEnd {
     events: Consumer<Event>,
     commands: Producer<Command>,
     stock: Stock,
+    sleeper: Option<Sleeper>,
 }
 
 impl ConsumerEnd {
@@ -236,6 +251,15 @@ impl ConsumerEnd {
     #[must_use]
     pub fn chunks(&self) -> usize {
         self.stock.count()
+    }
+
+    /// Sleeps until an event waits or none will come any more, `timeout` has passed, or a signal came; not at all if
+    /// something waits already. Returns `false` if only time has passed. Ends of [`ends`] have no bell and do not sleep.
+    ///
+    /// While it sleeps it costs its core nothing, and the worker a system call to wake it.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> bool {
+        let Some(sleeper) = &mut self.sleeper else { return true };
+        sleeper.sleep(timeout, || self.events.is_ready())
     }
 
     /// Events that wait; the worker may add to them at any time.

@@ -36,7 +36,7 @@ pub use apart::Apart;
 pub use bell::{Ringer, Sleeper, bell};
 pub use chunk::{CHUNK, Chunk};
 pub use command::{Command, CommandKind, Payload};
-pub use consumer::{ConsumerEnd, Full, WorkerEnd, ends};
+pub use consumer::{ConsumerEnd, Full, WorkerEnd, ends, ends_with_bell};
 pub use event::{Established, Event, Negotiated, Objection};
 pub use lease::{Lease, Lender};
 #[cfg(any(test, feature = "testing"))]
