@@ -10,6 +10,7 @@ use super::super::network::Weather;
 use super::super::peer::Peer;
 use super::super::plan::SECOND;
 use super::super::rng::Rng;
+use super::cable::Middle;
 use super::drawn::{any, jumbo, orderly, short, speaks};
 use super::engine::{Engine, MACS, Setup, backend};
 use super::header;
@@ -17,13 +18,13 @@ use super::host::{Draw, Host, Manner};
 use super::world::World;
 
 /// Longer than the idle time, TIME_WAIT, and what follows a cookie.
-const SETTLE: u64 = 500 * SECOND;
+pub(crate) const SETTLE: u64 = 500 * SECOND;
 /// The window that the engine promises to clients before a backend has spoken, and the longest header. A
 /// backend is drawn anew for each connection: another one than what a check has seen.
-const PROMISED: u64 = 14_600 + 59;
+pub(crate) const PROMISED: u64 = 14_600 + 59;
 /// The window scale that the engine offers to clients.
-const SHIFT: u8 = 7;
-const CLIENTS: Mac = [2, 0, 0, 0, 0, 1];
+pub(crate) const SHIFT: u8 = 7;
+pub(crate) const CLIENTS: Mac = [2, 0, 0, 0, 0, 1];
 
 fn vip(v6: bool) -> SocketAddr {
     if v6 { "[fd00:10::10]:80".parse().unwrap() } else { "10.10.0.10:80".parse().unwrap() }
@@ -64,14 +65,16 @@ pub(crate) fn world(seed: u64, weather: Weather, setup: &Setup, draw: Draw) -> W
     world
 }
 
-impl World<Engine> {
+impl<M: Middle> World<M> {
     /// The other end of a client's connection, if either has said enough.
     pub(crate) fn backend_of(&self, client: &Peer) -> Option<(usize, usize)> {
         let said = client.heard.id().map(|id| ((id >> 32) as usize, id as u32 as usize));
         let there = said.filter(|&(h, p)| self.hosts.get(h).is_some_and(|h| p < h.peers.len()));
         there.or_else(|| self.partners.get(&client.stream.id).copied())
     }
+}
 
+impl World<Engine> {
     /// After a run: every connection is as it must be but for so many, no rule was broken, nothing is left.
     pub(crate) fn finish(&mut self, failures: usize) {
         let failed = self.failures(Self::backend_of);

@@ -5,10 +5,12 @@
 pub(crate) use icmp::Trouble;
 
 mod cable;
+mod consumers;
 mod crowds;
 mod direct;
 mod drawn;
 mod engine;
+mod handed;
 mod header;
 mod host;
 mod icmp;
