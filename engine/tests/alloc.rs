@@ -1,4 +1,5 @@
-//! A worker allocates nothing once it has been made: a binary of its own, as the allocator is everybody's.
+//! A worker allocates nothing once it has been made, nor does a consumer: a binary of its own, as the allocator is
+//! everybody's.
 //!
 //! Whole connections, a flood, strangers, neighbours, a full table, an empty pool, timers and a drain go
 //! through a worker on a memory port in every cookie mode, while an allocator counts.
@@ -7,11 +8,13 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::sync::Arc;
 
+use arrayvec::ArrayVec;
 use usher::clock::{Clock, FakeClock};
 use usher::config::Cookies;
+use usher::handoff::{Command, ConsumerEnd, Event, ends};
 use usher::port::memory::{self, MemoryQueue, Options, Wire};
 use usher::port::{Burst, Frame};
-use usher::stats::{Counter, WorkerSnapshot};
+use usher::stats::{Counter, ServiceCounter, WorkerSnapshot};
 use usher::testing::{self, Setup};
 use usher::worker::{FlowFilter, Outfit, Sample, Worker};
 use usher_proto::testing::{Envelope, OUR_MAC, Read, TcpFrame, arp, echo, solicit, tcp, try_read};
@@ -370,4 +373,82 @@ fn workers_that_hand_frames_on_allocate_nothing_after_start() {
 #[test]
 fn the_counter_counts() {
     assert_eq!(allocations(|| drop(std::hint::black_box(Box::new(1)))), 2);
+}
+
+/// What a consumer heard and said.
+#[derive(Default)]
+struct Heard {
+    established: u32,
+    peeked: u32,
+    ended: u32,
+    refused: u32,
+}
+
+/// One look of a consumer at its events: a backend gets what has spoken, but for one flow in four, which is reset; and
+/// each end is answered by a command that comes too late.
+fn consume(consumer: &mut ConsumerEnd, heard: &mut Heard) {
+    let mut commands = ArrayVec::<_, 8>::new();
+    consumer.poll(commands.capacity(), |event| {
+        let flow = event.flow();
+        match event {
+            Event::Established(_) => heard.established += 1,
+            Event::Data { data, .. } => {
+                assert_eq!(&data[..], b"GET /");
+                heard.peeked += 1;
+                let proxy = Command::Proxy { flow, backend: None };
+                commands.push(if heard.peeked.is_multiple_of(4) {
+                    Command::Reset { flow }
+                } else {
+                    proxy
+                });
+            }
+            Event::Ended { .. } => {
+                heard.ended += 1;
+                commands.push(Command::Reset { flow });
+            }
+            Event::Refused { .. } => heard.refused += 1,
+            other => panic!("{other:?}"),
+        }
+    });
+    consumer.send_all(&mut commands);
+    assert!(commands.is_empty(), "there is room for as many as there were events");
+}
+
+/// Flows that a consumer hears of, peeks at, hands on and resets, through a ring that is full at times.
+#[test]
+fn neither_a_worker_nor_its_consumer_allocates() {
+    for cookies in [Cookies::Always, Cookies::Never] {
+        let options = |mac| Options { mac, ..Options::default() };
+        let (mut wan, wan_wire) = memory::new("wan", &options(OUR_MAC));
+        let (mut lan, lan_wire) = memory::new("lan", &options(LAN));
+        let mut clock = FakeClock::default();
+        let plan = testing::ring_plan(&Setup { cookies, shared: true, ..Setup::default() }, "");
+        let ports = [&mut wan, &mut lan];
+        let worker = testing::proxy_worker(&plan, ports, clock.now()).expect("it starts");
+        let mut front = Front { worker, wires: [wan_wire, lan_wire], clock, allocated: 0 };
+        let (end, mut consumer) = ends(16);
+        let now = front.clock.now();
+        front.worker.attach(0, Box::new(end), now).expect("there is no consumer");
+        let mut heard = Heard::default();
+        front.play();
+        for batch in 0..10 {
+            let syns = syns(1000 + batch * 20..1020 + batch * 20);
+            syns.iter().for_each(|frame| assert!(front.wires[0].send(0, frame)));
+            for _ in 0..100 {
+                front.play();
+                front.allocated += allocations(|| consume(&mut consumer, &mut heard));
+            }
+        }
+        // Who found the ring full says it again: SYN-ACKs are repeated, and clients answer them.
+        for _ in 0..2000 {
+            front.turn(200);
+            front.play();
+            front.allocated += allocations(|| consume(&mut consumer, &mut heard));
+        }
+        let full = front.worker.stats().services[0].counter(ServiceCounter::RingFull);
+        assert!(full > 0 && heard.peeked > 50, "{full}, {}", heard.peeked);
+        assert_eq!((heard.established, heard.ended), (heard.refused, heard.refused));
+        assert_eq!((front.worker.held(), front.worker.leases(), front.worker.handed()), (0, 0, 0));
+        assert_eq!(front.allocated, 0, "with cookies {cookies:?}");
+    }
 }
