@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrayvec::ArrayVec;
 use usher::clock::{Clock, FakeClock};
 use usher::config::Cookies;
-use usher::handoff::{Command, ConsumerEnd, Event, ends};
+use usher::handoff::{Command, ConsumerEnd, Event, Payload, ends};
 use usher::port::memory::{self, MemoryQueue, Options, Wire};
 use usher::port::{Burst, Frame};
 use usher::stats::{Counter, ServiceCounter, WorkerSnapshot};
@@ -449,6 +449,92 @@ fn neither_a_worker_nor_its_consumer_allocates() {
         assert!(full > 0 && heard.peeked > 50, "{full}, {}", heard.peeked);
         assert_eq!((heard.established, heard.ended), (heard.refused, heard.refused));
         assert_eq!((front.worker.held(), front.worker.leases(), front.worker.handed()), (0, 0, 0));
+        assert_eq!(front.allocated, 0, "with cookies {cookies:?}");
+    }
+}
+
+impl Front {
+    /// The same with clients alone, who send, once they are answered, what is behind a gap that is never filled. Returns how
+    /// many such frames were kept at most.
+    fn play_early(&mut self) -> u32 {
+        let mut kept = 0;
+        loop {
+            self.turn(1);
+            kept = kept.max(self.worker.kept().0);
+            let mut burst = Burst::new();
+            self.wires[0].receive_burst(0, &mut burst);
+            if burst.is_empty() {
+                return kept;
+            }
+            for frame in &burst {
+                if let Some(reply) = answer(frame.bytes()) {
+                    assert!(self.wires[0].send(0, &reply));
+                }
+                if let Ok(Read::Tcp(seg)) = try_read(frame.bytes())
+                    && !seg.payload.is_empty()
+                {
+                    let early = tcp().tuple(&seg.tuple()).ack(seg.ack.wrapping_add(9), seg.seq);
+                    assert!(self.wires[0].send(0, &early.payload(b"early").build()));
+                }
+            }
+        }
+    }
+}
+
+/// A consumer that echoes by lease and by copy and closes after the first data; it resets every fourth flow.
+fn echo_all(consumer: &mut ConsumerEnd) {
+    let mut events = Vec::new();
+    consumer.poll(usize::MAX, |event| events.push(event));
+    for event in events {
+        let flow = event.flow();
+        match event {
+            Event::Established(new) if new.client().port().is_multiple_of(4) => {
+                consumer.send(Command::Reset { flow }).expect("room");
+            }
+            Event::Established(_) => {
+                consumer.send(Command::Own { flow, skip_peeked: false }).expect("room");
+            }
+            Event::Data { data, peeked: false, .. } => {
+                consumer.write(flow, &data);
+                let data = Payload::Lease(data);
+                consumer.send(Command::Write { flow, data }).expect("room");
+                consumer.write(flow, &[7; 5000]);
+                consumer.send(Command::Close { flow }).expect("room");
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Flows that a consumer owns, from the handshake to both FINs, segments that come early, refused commands, and flows that
+/// end with bytes unsent.
+#[test]
+fn a_worker_allocates_nothing_for_owned_flows() {
+    for cookies in [Cookies::Always, Cookies::Never] {
+        let options = |mac| Options { mac, ..Options::default() };
+        let (mut wan, wan_wire) = memory::new("wan", &options(OUR_MAC));
+        let (mut lan, lan_wire) = memory::new("lan", &options(LAN));
+        let mut clock = FakeClock::default();
+        let setup = Setup { cookies, shared: true, ..Setup::default() };
+        let plan = testing::ring_plan(&setup, "");
+        let ports = [&mut wan, &mut lan];
+        let mut worker = testing::proxy_worker(&plan, ports, clock.now()).expect("it starts");
+        let (end, mut consumer) = ends(256);
+        worker.attach(0, Box::new(end), clock.now()).expect("there is no consumer");
+        let mut front = Front { worker, wires: [wan_wire, lan_wire], clock, allocated: 0 };
+        front.play();
+        let mut kept = 0;
+        syns(1000..1020).iter().for_each(|frame| assert!(front.wires[0].send(0, frame)));
+        for _ in 0..200 {
+            kept = kept.max(front.play_early());
+            echo_all(&mut consumer);
+        }
+        assert!(kept > 0, "no frame came early");
+        assert_eq!((front.worker.handed(), front.worker.leases()), (0, 0));
+        assert_eq!((front.worker.kept(), consumer.chunks()), ((0, 0), 256));
+        let service = &front.worker.stats().services[0];
+        assert_eq!(service.counter(ServiceCounter::Completed), 20);
+        assert_eq!(service.ended.iter().sum::<u64>(), 20);
         assert_eq!(front.allocated, 0, "with cookies {cookies:?}");
     }
 }

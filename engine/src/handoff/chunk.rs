@@ -48,6 +48,14 @@ impl fmt::Debug for Chunk {
     }
 }
 
+/// A chunk with `bytes` that belongs to no stock.
+#[cfg(test)]
+pub(crate) fn chunk_of(bytes: &[u8]) -> Chunk {
+    let mut chunk = Chunk::empty();
+    chunk.append(bytes);
+    chunk
+}
+
 /// A consumer's chunks, and the way home of those that it does not need any more.
 pub(super) fn stock(count: usize) -> (Stock, Producer<Chunk>) {
     let (way, home) = channel(count.max(1));

@@ -99,6 +99,14 @@ impl Command {
         }
     }
 
+    /// What it carries.
+    pub(crate) fn into_payload(self) -> Option<Payload> {
+        match self {
+            Self::Write { data, .. } | Self::Respond { data, .. } => Some(data),
+            Self::Proxy { .. } | Self::Own { .. } | Self::Close { .. } | Self::Reset { .. } => None,
+        }
+    }
+
     /// Which command it is.
     #[must_use]
     pub const fn kind(&self) -> CommandKind {

@@ -34,6 +34,8 @@ mod tests;
 
 pub use apart::Apart;
 pub use bell::{Ringer, Sleeper, bell};
+#[cfg(test)]
+pub(crate) use chunk::chunk_of;
 pub use chunk::{CHUNK, Chunk};
 pub use command::{Command, CommandKind, Payload};
 pub use consumer::{ConsumerEnd, Full, WorkerEnd, ends, ends_with_bell};

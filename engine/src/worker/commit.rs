@@ -190,7 +190,11 @@ impl<Q: QueuePair> Turn<'_, Q> {
         let port = usize::from(tuple.port);
         let wire = &self.view.ports[port].wire;
         let link = Link { src: wire.mac, dst: self.flows.peer(index), vlan: wire.vlan };
-        let payload = payload_of(self.view.answer(self.flows.edition(index)), reply);
+        self.announce_window(index, reply);
+        let payload = match self.handing.payload(index, reply) {
+            Some(payload) => payload,
+            None => payload_of(self.view.answer(self.flows.edition(index)), reply),
+        };
         let silence = match self.flows.body(index) {
             Body::Own(tcb) => self.now.tick.since(tcb.heard_at),
             Body::Spliced(_) => 0,
@@ -248,7 +252,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
     /// What a flow does by itself.
     fn wake(&mut self, index: Index, act: impl FnOnce(&mut Tcb, &Context<'_>) -> TimerOutcome) {
         let tuple = *self.flows.tuple(index);
-        let cx = self.context(Some(self.flows.edition(index)), &tuple);
+        let cx = self.context_of(index);
         let outcome = self.flows.update(index, |tcb| act(tcb, &cx));
         let Some((reply, change, event)) = outcome else { return };
         if let Some(reply) = reply {

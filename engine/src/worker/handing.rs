@@ -8,21 +8,26 @@
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use arrayvec::ArrayVec;
 use usher_proto::splice::Splice;
 use usher_proto::tcp::{Context, Kind, State, Tcb, Traits};
 use usher_proto::time::Tick;
 use usher_proto::verdict::{Change, End, Event as Happening, Reason, Verdict};
-use usher_proto::wire::{Flags, Segment, SeqNum};
+use usher_proto::wire::{Flags, Reply, Segment, SeqNum};
 
 use super::commit::Arrival;
+use super::early::Early;
 use super::held::NOWHERE;
+use super::outbox::Outbox;
+use super::owned::CREDIT;
 use super::rings::Rings;
 use super::slots::{Phase, Slot, SlotId};
 use super::turn::Turn;
 use crate::config::ConsumerGone;
-use crate::flow::{Body, Index};
-use crate::handoff::{Command, Established, Event, Lease, Lender, Negotiated, Objection};
+use crate::flow::{Body, FlowId, Index};
+use crate::handoff::{Command, Established, Event, Lease, Lender, Negotiated, Objection, Payload};
 use crate::port::{BURST, Frame, QueuePair};
 use crate::stats::{Counter, ServiceCounter, Tally};
 
@@ -36,24 +41,105 @@ const ORPHANS: usize = 1024;
 /// it is a quarter.
 const LEASES: u32 = 16_384;
 
+/// Frames that wait for their turn; of a small pool it is an eighth.
+const EARLY: u32 = 4096;
+
+/// Payloads that wait to be acknowledged: more than there are leases and chunks of a few consumers.
+const PIECES: usize = 1 << 17;
+
+/// The most that a segment holds: a jumbo frame (RFC 9293 §3.7.5 leaves it to the path).
+const MOST: usize = 9216;
+
 /// What a worker has for consumers.
 #[derive(Debug)]
 pub(super) struct Handing<F: Send + 'static> {
     pub(super) rings: Box<Rings>,
     lender: Lender<Lent<F>>,
+    pub(super) outbox: Outbox,
+    pub(super) early: Early<F>,
+    /// Owned flows that something is to be sent on: touched by what came home or by a command of the present batch.
+    pub(super) touched: ArrayVec<SlotId, { BURST + COMMANDS }>,
+    /// Where the bytes of a segment are gathered.
+    scratch: Box<[u8; MOST]>,
 }
 
 /// A buffer of a port's that a consumer reads.
 #[derive(Debug)]
 pub(super) struct Lent<F> {
-    port: usize,
-    frame: F,
+    pub(super) port: usize,
+    pub(super) frame: F,
+    /// The owned flow that it came from, whose client may send `len` bytes more when it is home.
+    pub(super) owner: Option<(SlotId, FlowId)>,
+    pub(super) len: u32,
 }
 
 impl<F: Frame> Handing<F> {
     /// Ports have so many `buffers` each.
     pub(super) fn new(rings: Box<Rings>, buffers: u32) -> Self {
-        Self { rings, lender: Lender::new(LEASES.min(buffers / 4) as usize) }
+        Self {
+            rings,
+            lender: Lender::new(LEASES.min(buffers / 4) as usize),
+            outbox: Outbox::new(PIECES),
+            early: Early::new(EARLY.min(buffers / 8) as u16),
+            touched: ArrayVec::new(),
+            scratch: Box::new([0; MOST]),
+        }
+    }
+
+    /// Whether another buffer may be lent.
+    pub(super) fn has_lease(&self) -> bool {
+        self.lender.out() < self.lender.budget()
+    }
+
+    /// Lends these bytes of a buffer.
+    ///
+    /// # Errors
+    /// Gives the buffer back if consumers have as many as they may.
+    pub(super) fn lend(&mut self, lent: Lent<F>, bytes: Range<usize>) -> Result<Lease, Lent<F>> {
+        self.lender.lend(lent, |lent| lent.frame.bytes().get(bytes).unwrap_or(&[]))
+    }
+
+    /// The bytes that a segment of an owned flow carries; `None` if it is none.
+    #[inline]
+    pub(super) fn payload(&mut self, index: Index, reply: &Reply) -> Option<&[u8]> {
+        let id = self.rings.slots.of(index)?;
+        let slot = self.rings.slots.get_mut(id);
+        if slot.phase != Phase::Owned {
+            return None;
+        }
+        if reply.payload_len == 0 {
+            return Some(&[]);
+        }
+        let (from, len) = (reply.payload_offset, usize::from(reply.payload_len));
+        let bytes = self.outbox.read(&mut slot.stream.queue, from, len, &mut self.scratch[..]);
+        debug_assert_eq!(bytes.len(), len, "what is not acknowledged is kept");
+        Some(bytes)
+    }
+
+    /// The client has acknowledged a stream up to `delivered`. Returns how much that is since the last time.
+    pub(super) fn release(&mut self, id: SlotId, delivered: u32) -> u32 {
+        let Self { rings, outbox, .. } = self;
+        let slot = rings.slots.get_mut(id);
+        let ring = slot.ring;
+        let news = slot.stream.deliver(delivered);
+        let mut queue = slot.stream.queue;
+        outbox.release(&mut queue, delivered, |payload| rings.give_back(ring, payload));
+        rings.slots.get_mut(id).stream.queue = queue;
+        news
+    }
+
+    /// Lets go of all that was written on a flow.
+    pub(super) fn clear(&mut self, id: SlotId) {
+        let Self { rings, outbox, .. } = self;
+        let Slot { ring, stream, .. } = *rings.slots.get(id);
+        let mut queue = stream.queue;
+        outbox.clear(&mut queue, |payload| rings.give_back(ring, payload));
+        rings.slots.get_mut(id).stream.queue = queue;
+    }
+
+    /// How many frames came before their turn, and how many payloads wait to be acknowledged.
+    pub(super) const fn kept(&self) -> (u32, u32) {
+        (self.early.len(), self.outbox.len())
     }
 
     /// How many buffers consumers have.
@@ -82,8 +168,8 @@ impl<Q: QueuePair> Turn<'_, Q> {
         }
         let mut home = ArrayVec::<_, BURST>::new();
         self.handing.lender.collect(&mut home);
-        for Lent { port, frame } in home {
-            self.recycle(port, frame);
+        for lent in home {
+            self.lease_is_home(lent);
         }
         for ring in self.handing.rings.numbers() {
             let mut commands = ArrayVec::<_, COMMANDS>::new();
@@ -91,6 +177,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
             for command in commands {
                 self.obey(ring, command);
             }
+            self.send_written();
         }
     }
 
@@ -110,7 +197,14 @@ impl<Q: QueuePair> Turn<'_, Q> {
                 // Its backend has it: it is nobody else's business any more.
                 (Body::Spliced(_), _) => {}
                 (Body::Own(_), ConsumerGone::Reset | ConsumerGone::Drain) => {
-                    self.cut(index, End::ConsumerGone);
+                    match self.owned_slot(index).filter(|_| gone == ConsumerGone::Drain) {
+                        Some(id) => {
+                            // Closed already, or closed now.
+                            let _ = self.close(id);
+                            self.send_written();
+                        }
+                        None => self.cut(index, End::ConsumerGone),
+                    }
                 }
             }
         }
@@ -200,7 +294,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
             by_cookie,
             at_us: self.now.us,
             handshake_us,
-            credit: 0,
+            credit: CREDIT,
         };
         let slot = Slot::new(flow, index, service as u16, NOWHERE);
         if self.handing.rings.open(slot, Event::Established(established)).is_none() {
@@ -276,7 +370,8 @@ impl<Q: QueuePair> Turn<'_, Q> {
         };
         room.copy_from_slice(bytes);
         frame.set_len(bytes.len());
-        match self.handing.lender.lend(Lent { port, frame }, |lent| lent.frame.bytes()) {
+        let lent = Lent { port, frame, owner: None, len: 0 };
+        match self.handing.lend(lent, 0..bytes.len()) {
             Ok(lease) => Ok(Some(lease)),
             Err(Lent { frame, .. }) => {
                 self.recycle(port, frame);
@@ -293,7 +388,8 @@ impl<Q: QueuePair> Turn<'_, Q> {
         for frame in self.proxies.held.take(place) {
             self.drop_held(port, frame, Reason::NoConsumer);
         }
-        self.handing.rings.ended(id, why, 0);
+        let lost = self.end_stream(port, id);
+        self.handing.rings.ended(id, why, lost);
     }
 
     /// Whether the flow's consumer wants this backend and no other.
@@ -304,30 +400,50 @@ impl<Q: QueuePair> Turn<'_, Q> {
 
     fn obey(&mut self, ring: u16, command: Command) {
         let (flow, kind) = (command.flow(), command.kind());
-        if let Err(why) = self.carry_out_command(ring, command) {
+        if let Err((why, left)) = self.carry_out_command(ring, command) {
+            if let Some(payload) = left {
+                self.handing.rings.give_back(ring, payload);
+            }
             self.tally.add_service(ring.into(), ServiceCounter::RingRefused);
             self.handing.rings.answer(ring, Event::Refused { flow, command: kind, why });
         }
     }
 
-    fn carry_out_command(&mut self, ring: u16, command: Command) -> Result<(), Objection> {
+    /// Gives back why not, and what the command carried.
+    fn carry_out_command(
+        &mut self,
+        ring: u16,
+        command: Command,
+    ) -> Result<(), (Objection, Option<Payload>)> {
         let index = self.flows.get(command.flow());
         let found = index.and_then(|index| Some((index, self.handing.rings.find(ring, index)?)));
         let Some((index, id)) = found else {
-            self.handing.rings.let_go(ring, command);
-            return Err(Objection::NoSuchFlow);
+            return Err((Objection::NoSuchFlow, command.into_payload()));
         };
-        let is_undecided = self.handing.rings.slots.get(id).phase == Phase::Undecided;
-        match command {
-            Command::Proxy { backend, .. } if is_undecided => self.proxy(id, index, backend),
-            Command::Reset { .. } => {
+        let bare = |why| (why, None);
+        match (command, self.handing.rings.slots.get(id).phase) {
+            (Command::Proxy { backend, .. }, Phase::Undecided) => {
+                self.proxy(id, index, backend).map_err(bare)
+            }
+            (Command::Own { skip_peeked, .. }, Phase::Undecided) => {
+                self.own(id, index, skip_peeked);
+                Ok(())
+            }
+            (Command::Write { data, .. }, Phase::Owned) => self.write(id, data),
+            (Command::Close { .. }, Phase::Owned) => self.close(id).map_err(bare),
+            (Command::Respond { data, .. }, Phase::Undecided) => {
+                if data.as_ref().len() > CREDIT as usize {
+                    return Err((Objection::OverCredit, Some(data)));
+                }
+                self.own(id, index, true);
+                self.write(id, data)?;
+                self.close(id).map_err(bare)
+            }
+            (Command::Reset { .. }, _) => {
                 self.cut(index, End::ResetByConsumer);
                 Ok(())
             }
-            other => {
-                self.handing.rings.let_go(ring, other);
-                Err(Objection::WrongPhase)
-            }
+            (late, _) => Err((Objection::WrongPhase, late.into_payload())),
         }
     }
 

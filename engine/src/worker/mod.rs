@@ -25,6 +25,9 @@
 //! | `slots` | what is kept of each flow of a `ring` service |
 //! | `rings` | the ends of rings, and what consumers are still to hear |
 //! | `handing` | flows of `ring` services, and the commands of consumers |
+//! | `owned` | flows that a consumer owns |
+//! | `outbox` | what consumers have written |
+//! | `early` | what came before its turn |
 //! | `commit` | what a decision does to the table, and what timers do |
 //! | `sample` | copies of flows, for those who want to see some |
 //! | `share` | a queue pair, or a way to a worker that has one |
@@ -38,6 +41,7 @@
 mod around;
 mod checks;
 mod commit;
+mod early;
 mod egress;
 mod front;
 mod gate;
@@ -48,6 +52,8 @@ mod limiter;
 mod listeners;
 mod news;
 mod offers;
+mod outbox;
+mod owned;
 mod owners;
 mod passing;
 mod proxy;
@@ -328,6 +334,12 @@ impl<Q: QueuePair> Worker<Q> {
     #[must_use]
     pub fn leases(&self) -> usize {
         self.handing.leases()
+    }
+
+    /// How many frames came before their turn, and how many payloads wait to be acknowledged.
+    #[must_use]
+    pub const fn kept(&self) -> (u32, u32) {
+        self.handing.kept()
     }
 
     /// How many flows are in `state`.

@@ -22,7 +22,7 @@ use crate::port::{Frame, QueuePair};
 use crate::stats::Counter;
 
 /// What a held frame's checksums are: it was let in.
-const GOOD: RxChecksums = RxChecksums { ip: Checked::Good, l4: Checked::Good };
+pub(super) const GOOD: RxChecksums = RxChecksums { ip: Checked::Good, l4: Checked::Good };
 
 /// What became of a frame that was to be passed on: or the frame, and why not.
 pub(super) type Passed<F> = Result<Handed, (F, Reason)>;

@@ -11,10 +11,10 @@ use arrayvec::ArrayVec;
 use usher_proto::time::Tick;
 use usher_proto::verdict::{End, Reason};
 
-use super::slots::{List, Phase, Slot, SlotId, Slots};
+use super::slots::{List, News, Phase, Slot, SlotId, Slots};
 use crate::config::{ConsumerGone, RingPlan};
-use crate::flow::Index;
-use crate::handoff::{Command, Event, WorkerEnd};
+use crate::flow::{FlowId, Index};
+use crate::handoff::{Command, Event, Payload, WorkerEnd};
 use crate::stats::{ServiceCounter, Tally};
 
 /// What one segment leads to at most: a new flow, and its first data.
@@ -145,17 +145,47 @@ impl Rings {
 
     /// A flow has left its record, for this reason, with so many bytes lost: its consumer hears it now or later.
     pub(super) fn ended(&mut self, id: SlotId, why: End, lost: u64) {
-        let Slot { ring, era, flow, phase, .. } = *self.slots.get(id);
+        let Slot { ring, era, phase, .. } = *self.slots.get(id);
         let ring = &mut self.rings[usize::from(ring)];
-        let current = ring.end.as_mut().filter(|_| ring.era == era);
-        let Some(end) = current else { return self.slots.free(id) };
-        ring.flows -= 1;
-        ring.undecided -= u32::from(phase == Phase::Undecided);
-        if ring.news.is_empty() && end.tell(Event::Ended { flow, why, lost }).is_ok() {
+        if ring.end.is_none() || ring.era != era {
             return self.slots.free(id);
         }
-        self.slots.get_mut(id).ended = Some((why, lost));
-        self.slots.append(&mut ring.news, id);
+        ring.flows -= 1;
+        ring.undecided -= u32::from(phase == Phase::Undecided);
+        self.tell_news(id, |news| news.ended = Some((why, lost)));
+        if !self.slots.get(id).is_listed {
+            self.slots.free(id);
+        }
+    }
+
+    /// Something has happened to a flow that its consumer must hear: now, or when the ring has room.
+    pub(super) fn tell_news(&mut self, id: SlotId, add: impl FnOnce(&mut News)) {
+        let slot = self.slots.get_mut(id);
+        let Some(ring) = self.rings.get_mut(usize::from(slot.ring)) else { return };
+        let Some(end) = ring.end.as_mut().filter(|_| ring.era == slot.era) else { return };
+        add(&mut slot.news);
+        let waits = slot.is_listed;
+        let is_told = !waits && ring.news.is_empty() && tell_all(end, slot.flow, &mut slot.news);
+        if !waits && !is_told {
+            slot.is_listed = true;
+            self.slots.append(&mut ring.news, id);
+        }
+    }
+
+    /// How many events of a flow can be told now; `None` if its consumer is gone.
+    #[inline]
+    pub(super) fn room(&self, id: SlotId) -> Option<usize> {
+        let slot = self.slots.get(id);
+        let ring = self.rings.get(usize::from(slot.ring))?;
+        let end = ring.end.as_ref().filter(|_| ring.era == slot.era)?;
+        Some(if ring.news.is_empty() { end.room() } else { 0 })
+    }
+
+    /// Lets go of what a consumer of this service has written.
+    pub(super) fn give_back(&mut self, ring: u16, payload: Payload) {
+        if let Some(Ring { end: Some(end), .. }) = self.rings.get_mut(usize::from(ring)) {
+            end.give_back(payload);
+        }
     }
 
     /// Tells what there is room for, and shows the consumers what they were told.
@@ -163,26 +193,18 @@ impl Rings {
         for ring in &mut self.rings {
             let Some(end) = ring.end.as_mut() else { continue };
             while let Some(id) = ring.news.first() {
-                let Slot { flow, ended, .. } = *self.slots.get(id);
-                if let Some((why, lost)) = ended
-                    && end.tell(Event::Ended { flow, why, lost }).is_err()
-                {
+                let slot = self.slots.get_mut(id);
+                let is_over = slot.news.ended.is_some();
+                if !tell_all(end, slot.flow, &mut slot.news) {
                     break;
                 }
+                slot.is_listed = false;
                 self.slots.take_first(&mut ring.news);
-                self.slots.free(id);
+                if is_over {
+                    self.slots.free(id);
+                }
             }
             end.publish();
-        }
-    }
-
-    /// What a command carries that is not carried out goes back to the consumer.
-    pub(super) fn let_go(&mut self, ring: u16, command: Command) {
-        let Some(Ring { end: Some(end), .. }) = self.rings.get_mut(usize::from(ring)) else {
-            return;
-        };
-        if let Command::Write { data, .. } | Command::Respond { data, .. } = command {
-            end.give_back(data);
         }
     }
 
@@ -211,7 +233,11 @@ impl Rings {
             ring.era = ring.era.wrapping_add(1);
             (ring.flows, ring.undecided) = (0, 0);
             while let Some(id) = self.slots.take_first(&mut ring.news) {
-                self.slots.free(id);
+                let slot = self.slots.get_mut(id);
+                slot.is_listed = false;
+                if slot.news.ended.is_some() {
+                    self.slots.free(id);
+                }
             }
             self.swept = Some(0);
             if is_lost {
@@ -273,5 +299,25 @@ impl Rings {
     /// How many flows there are, those included that have ended and were not told of.
     pub(super) const fn flows(&self) -> usize {
         self.slots.in_use()
+    }
+}
+
+/// Tells what there is to be told of a flow. Returns whether there was room for all of it.
+fn tell_all(end: &mut WorkerEnd, flow: FlowId, news: &mut News) -> bool {
+    if news.acknowledged > 0 {
+        if end.tell(Event::Acknowledged { flow, bytes: news.acknowledged }).is_err() {
+            return false;
+        }
+        news.acknowledged = 0;
+    }
+    if news.peer_closed {
+        if end.tell(Event::PeerClosed { flow }).is_err() {
+            return false;
+        }
+        news.peer_closed = false;
+    }
+    match news.ended {
+        Some((why, lost)) => end.tell(Event::Ended { flow, why, lost }).is_ok(),
+        None => true,
     }
 }

@@ -9,6 +9,7 @@
 use usher_proto::verdict::End;
 
 use super::held::Place;
+use super::owned::Stream;
 use crate::flow::{FlowId, Index};
 
 /// The number of a slot.
@@ -27,6 +28,23 @@ pub(super) enum Phase {
         /// Whether the backend was named.
         named: bool,
     },
+    /// That it wants the bytes itself.
+    Owned,
+}
+
+/// What a consumer is still to hear of a flow, in this order.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct News {
+    /// That so many bytes more were acknowledged.
+    pub(super) acknowledged: u32,
+    /// That the client has closed its side.
+    pub(super) peer_closed: bool,
+    /// Why it ended, and how many bytes are lost.
+    pub(super) ended: Option<(End, u64)>,
+}
+
+impl News {
+    pub(super) const NONE: Self = Self { acknowledged: 0, peer_closed: false, ended: None };
 }
 
 /// A flow of a `ring` service.
@@ -42,8 +60,11 @@ pub(super) struct Slot {
     pub(super) phase: Phase,
     /// Where its frames wait while nothing is decided.
     pub(super) place: Place,
-    /// Why it ended, and how many bytes are lost, if the consumer is still to hear that.
-    pub(super) ended: Option<(End, u64)>,
+    /// What it has become since it is owned.
+    pub(super) stream: Stream,
+    pub(super) news: News,
+    /// Whether it is in the list of those with news.
+    pub(super) is_listed: bool,
     /// The next one of the list that this is in.
     next: SlotId,
 }
@@ -52,7 +73,8 @@ impl Slot {
     /// A flow that has just been established.
     pub(super) const fn new(flow: FlowId, index: Index, ring: u16, place: Place) -> Self {
         let phase = Phase::Undecided;
-        Self { flow, index, ring, era: 0, phase, place, ended: None, next: NONE }
+        let (stream, news) = (Stream::EMPTY, News::NONE);
+        Self { flow, index, ring, era: 0, phase, place, stream, news, is_listed: false, next: NONE }
     }
 }
 
@@ -147,6 +169,12 @@ impl Slots {
     pub(super) fn living(&self, id: SlotId) -> Option<&Slot> {
         let slot = self.slots.get(id as usize)?;
         (self.of(slot.index) == Some(id)).then_some(slot)
+    }
+
+    /// The same, to change it.
+    pub(super) fn get_living_mut(&mut self, id: SlotId) -> Option<&mut Slot> {
+        self.living(id)?;
+        self.slots.get_mut(id as usize)
     }
 
     /// How many are in use.

@@ -56,7 +56,7 @@ pub(super) struct Limits {
 }
 
 impl Limits {
-    fn allow(&mut self, reply: &Reply, tuple: &Tuple, now: &Now) -> bool {
+    pub(super) fn allow(&mut self, reply: &Reply, tuple: &Tuple, now: &Now) -> bool {
         let limiter =
             if reply.flags.has(Flags::RST) { &mut self.resets } else { &mut self.challenges };
         !reply.limited || limiter.allows(tuple, now)
@@ -189,9 +189,15 @@ impl<Q: QueuePair> Turn<'_, Q> {
     #[inline]
     fn known(&mut self, port: usize, frame: Q::Frame, seg: &Segment, hash: u64, index: Index) {
         let edition = self.flows.edition(index);
-        let cx = self.context(Some(edition), &seg.tuple);
+        let mut cx = self.context(Some(edition), &seg.tuple);
         if is_handed(cx.kind) {
-            return self.undecided(port, frame, (seg, hash, index), &cx);
+            return match self.owned_slot(index) {
+                Some(id) => {
+                    self.own_context(index, id, &mut cx);
+                    self.owned(port, frame, (seg, hash, index, id), &cx);
+                }
+                None => self.undecided(port, frame, (seg, hash, index), &cx),
+            };
         }
         let was = self.flows.state(index);
         // Decisions stay where they are made: each move of one waits for what was just written.
@@ -292,7 +298,7 @@ impl<Q: QueuePair> Turn<'_, Q> {
         self.recycle(port, frame);
     }
 
-    fn count_drop(&mut self, reason: Reason) {
+    pub(super) fn count_drop(&mut self, reason: Reason) {
         self.tally.add(Counter::Dropped, 1);
         self.tally.drop_reason(reason, 1);
     }

@@ -17,6 +17,7 @@ mod injections;
 mod monitor;
 mod neighbours;
 mod network;
+mod owned;
 mod peer;
 mod plan;
 mod proxy;

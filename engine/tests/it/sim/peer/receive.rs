@@ -119,7 +119,8 @@ impl Peer {
             ("larger than the MSS", packet.payload.len() + packet.options_len() <= room || syn),
             (
                 "data beyond the window",
-                edge <= (self.receive.edge + self.beyond) as i64 || closed_window,
+                // A SYN that comes twice has two cookies.
+                edge <= (self.receive.edge + self.beyond) as i64 || closed_window || syn,
             ),
             ("SACK was not agreed", packet.sack().is_empty() || agreed.sack),
             ("ECN was not agreed", syn || agreed.ecn || packet.flags & (ECE | CWR) == 0),

@@ -4,15 +4,15 @@
 
 pub(crate) use icmp::Trouble;
 
-mod cable;
+pub(crate) mod cable;
 mod consumers;
-mod crowds;
+pub(crate) mod crowds;
 mod direct;
-mod drawn;
-mod engine;
+pub(crate) mod drawn;
+pub(crate) mod engine;
 mod handed;
 mod header;
-mod host;
+pub(crate) mod host;
 mod icmp;
 mod judge;
 mod monitor;
@@ -21,4 +21,4 @@ mod operated;
 mod routed;
 mod spliced;
 mod workers;
-mod world;
+pub(crate) mod world;

@@ -54,6 +54,8 @@ pub(crate) struct World<M> {
     /// A client may be reset because every backend broke off before it said who it is.
     pub(crate) backends_break: bool,
     pub(crate) monitor: Monitor,
+    /// The middle is itself the other end of every connection, and its program says what it hears.
+    pub(crate) echoes: bool,
     /// Who hears the stream of this number.
     pub(crate) partners: HashMap<u64, (usize, usize)>,
     /// When a connection is due: at most once.
@@ -85,6 +87,7 @@ impl<M: Middle> World<M> {
             routers: BTreeMap::new(),
             backends_break: false,
             monitor: Monitor::default(),
+            echoes: false,
             partners: HashMap::new(),
             agenda: BTreeSet::new(),
             scheduled: HashMap::new(),
@@ -240,6 +243,9 @@ impl<M: Middle> World<M> {
     /// nothing is acknowledged but by the ends themselves.
     fn note_pair(&mut self, host: usize, peer: usize) {
         let own = &self.hosts[host].peers[peer];
+        if self.echoes {
+            return;
+        }
         if let Some(id) = own.heard.id() {
             self.partners.entry(id).or_insert((host, peer));
         }
