@@ -7,7 +7,7 @@
 
 use super::reset::keep;
 use super::transfer::initial_window;
-use super::{Context, Kind, State, Tcb, Traits};
+use super::{Context, Kind, Tcb, Traits};
 use crate::verdict::{Change, Decision, Verdict};
 use crate::wire::{Flags, Reply, Segment, SeqNum};
 
@@ -133,11 +133,5 @@ impl Tcb {
         let end = self.stream_end(cx);
         let una = if self.snd_una.is_after(end) { end } else { self.snd_una };
         una.since(self.iss.add(1))
-    }
-
-    /// Whether both ends have closed or the flow is gone: nothing more is read or written.
-    #[must_use]
-    pub const fn is_over(&self) -> bool {
-        matches!(self.state, State::Closed | State::TimeWait)
     }
 }

@@ -284,7 +284,7 @@ fn either_side_goes_on_after_the_other_has_closed() {
     let decision = decide(&talk.tcb, &last, &fixture.at(0));
     assert_eq!(decision.event, Some(Event::Ended(End::Closed)));
     assert_eq!(talk.read(&last).0, Taken { skip: 0, len: 3, fin: true });
-    assert!(talk.tcb.is_over());
+    assert_eq!(talk.tcb.state, State::TimeWait);
 
     let mut talk = owned(&fixture, plain());
     let last = fin(data(talk.ack(0), 3));
