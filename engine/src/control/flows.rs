@@ -22,7 +22,7 @@ pub struct FlowQuery {
     /// Of the service of this name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub service: Option<String>,
-    /// In the state of this name: see [`state_named`].
+    /// In the state of this name: see [`Self::state`].
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state: Option<String>,
     /// Of clients in this network, or with this address.
