@@ -3,6 +3,10 @@
 
 #![forbid(unsafe_code)]
 
+mod host;
+
+pub use host::{Connection, Host};
+
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 use std::sync::Arc;

@@ -25,8 +25,8 @@ use super::{FAILED, MISUSED, complain, load, say};
 use crate::config::{LogFormat, Plan, Topology};
 use crate::control::{ControlSocket, HttpServer, exit_table};
 use crate::engine::Engine;
-use crate::port::pcap::{PcapPort, PcapSetup};
-use crate::port::{Port, PortError};
+use crate::face::ports::{open, play};
+use crate::port::Port;
 
 /// Requests of the control socket that may wait. More are refused: the engine is busy.
 const ERRANDS: usize = 16;
@@ -79,7 +79,12 @@ pub(super) fn run(options: &Options) -> u8 {
         let signal = || signals.pending().next();
         match plan.pcap_setups() {
             Some(captures) => serve(&plan, file, log, play(&captures)?, &pinned, signal, settle),
-            None => serve(&plan, file, log, open(&plan, &cores)?, &pinned, signal, settle),
+            None => {
+                let ports = open(&plan, &cores)?;
+                #[cfg(feature = "dpdk")]
+                note_queues(&ports, cores.len());
+                serve(&plan, file, log, ports, &pinned, signal, settle)
+            }
         }
     });
     outcome.unwrap_or_else(|cause| {
@@ -111,20 +116,12 @@ fn settle(kept: CapabilitySet) {
     }
 }
 
-/// Opens ports that play captures, in the plan's order.
-fn play(captures: &[PcapSetup]) -> Result<Vec<PcapPort>, PortError> {
-    captures.iter().map(PcapPort::open).collect()
-}
-
-/// Opens DPDK's ports, in the plan's order.
+/// Says where workers live from what others hand on.
 #[cfg(feature = "dpdk")]
-fn open(plan: &Plan, cores: &[usize]) -> Result<Vec<crate::port::dpdk::DpdkPort>, PortError> {
-    let ports = crate::port::dpdk::open(&plan.dpdk_setup(cores))?;
-    for port in &ports {
-        let pages = if port.has_huge_pages() { "huge" } else { "ordinary" };
-        info!("port `{}`: driver {}, buffers in {pages} pages", port.name(), port.driver());
+fn note_queues(ports: &[crate::port::dpdk::DpdkPort], workers: usize) {
+    for port in ports {
         let (name, queues) = (port.name(), port.queues().into());
-        if let Some(warning) = super::check::too_few_queues(name, queues, cores.len()) {
+        if let Some(warning) = super::check::too_few_queues(name, queues, workers) {
             warn!("{warning}");
         }
         if queues > 1 && !port.has_rss() {
@@ -133,13 +130,6 @@ fn open(plan: &Plan, cores: &[usize]) -> Result<Vec<crate::port::dpdk::DpdkPort>
             );
         }
     }
-    Ok(ports)
-}
-
-/// Without DPDK the configuration refuses its devices before this is reached.
-#[cfg(not(feature = "dpdk"))]
-fn open(_: &Plan, _: &[usize]) -> Result<Vec<crate::port::memory::MemoryPort>, PortError> {
-    Err("this build of usher has no DPDK; build it with its default features".into())
 }
 
 /// Starts the engine and its servers and watches them; `signal` returns the next one that has come.
@@ -208,7 +198,7 @@ mod tests {
     use super::super::DONE;
     use super::*;
     use crate::port::memory::{self, Options};
-    use crate::port::{Burst, PortStats, QueuePair};
+    use crate::port::{Burst, PortError, PortStats, QueuePair};
 
     /// A plan whose control socket is in a directory of the test's own.
     fn plan(name: &str) -> Plan {

@@ -27,6 +27,7 @@ mod service;
 mod tests;
 
 use std::path::Path;
+use std::str::FromStr;
 
 use toml::de::DeTable;
 
@@ -99,6 +100,15 @@ impl Plan {
             Some(plan) if problems.is_empty() => Ok(plan),
             _ => Err(problems.into_error(file, text)),
         }
+    }
+}
+
+/// Reads a configuration from text; paths in it are relative to the directory that the process is in.
+impl FromStr for Plan {
+    type Err = ConfigError;
+
+    fn from_str(text: &str) -> Result<Self, ConfigError> {
+        Self::parse(text, Path::new("configuration"))
     }
 }
 

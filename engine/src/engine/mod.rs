@@ -280,6 +280,12 @@ where
         self.threads.iter().all(JoinHandle::is_finished)
     }
 
+    /// How many workers there are.
+    #[must_use]
+    pub const fn workers(&self) -> usize {
+        self.orders.len()
+    }
+
     /// How many rounds each worker has made that has not ended, published about once a millisecond.
     #[must_use]
     pub fn turns(&self) -> Vec<u64> {
@@ -309,13 +315,25 @@ impl<P: Port> Engine<P> {
     }
 }
 
-impl<P: Port> Drop for Engine<P> {
-    fn drop(&mut self) {
+impl<P: Port> Engine<P> {
+    /// Ends every worker at once, whatever it has, and waits for that. The counts stay.
+    pub fn stop(&mut self) {
         self.tell(|| Order::Stop);
+        self.finish();
+    }
+
+    /// Waits until every worker has ended: after [`Self::drain`], when no connection is left.
+    pub fn finish(&mut self) {
         for thread in self.threads.drain(..) {
             // A panic in a worker has been printed; in release builds it has ended the process.
             let _ = thread.join();
         }
+    }
+}
+
+impl<P: Port> Drop for Engine<P> {
+    fn drop(&mut self) {
+        self.stop();
     }
 }
 

@@ -25,6 +25,7 @@ const ENGINE_FLOORS: &[&[&str]] = &[
     &["worker"],
     &["control"],
     &["engine"],
+    &["face"],
     &["cli"],
     &["testing"],
 ];
