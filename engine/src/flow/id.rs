@@ -23,3 +23,17 @@ pub struct FlowId {
     pub(super) index: u32,
     pub(super) generation: u32,
 }
+
+impl FlowId {
+    /// It as a number, for programs that cannot keep it as it is.
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        (self.generation as u64) << 32 | self.index as u64
+    }
+
+    /// What [`Self::to_bits`] made a number of. One that it did not make is at worst another flow's name.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self { index: bits as u32, generation: (bits >> 32) as u32 }
+    }
+}

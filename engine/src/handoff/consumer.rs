@@ -247,6 +247,12 @@ impl ConsumerEnd {
         }
     }
 
+    /// Commands that can be sent now, at least.
+    #[must_use]
+    pub fn room(&self) -> usize {
+        self.commands.capacity() - self.commands.len()
+    }
+
     /// Chunks that can be written into now, at least.
     #[must_use]
     pub fn chunks(&self) -> usize {

@@ -56,10 +56,20 @@ fn every_licence_is_allowed() {
     let deny = toml("deny.toml");
     let allowed = deny["licenses"]["allow"].as_array().expect("a list");
     let allowed: Vec<&str> = allowed.iter().filter_map(toml::Value::as_str).collect();
+    let exceptions = deny["licenses"]["exceptions"].as_array().expect("a list");
+    let is_excepted = |package: &Value, licence: &str| {
+        exceptions.iter().any(|exception| {
+            let own = exception["allow"].as_array().expect("a list");
+            let own: Vec<&str> = own.iter().filter_map(toml::Value::as_str).collect();
+            exception["crate"].as_str() == package["name"].as_str() && is_allowed(licence, &own)
+        })
+    };
     let refused: Vec<String> = packages()
         .iter()
         .filter(|package| {
-            !package["license"].as_str().is_some_and(|licence| is_allowed(licence, &allowed))
+            !package["license"].as_str().is_some_and(|licence| {
+                is_allowed(licence, &allowed) || is_excepted(package, licence)
+            })
         })
         .map(|package| {
             format!("{} {}: {}", package["name"], package["version"], package["license"])

@@ -35,6 +35,8 @@ const ROOTS: &[&str] = &[
     "bindings",
     "engine/proto",
     "engine/src",
+    "engine/examples",
+    "engine/capi",
     "engine/tests",
     "engine/fuzz/fuzz_targets",
     "bench",
