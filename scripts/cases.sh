@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What scripts/real-clients and scripts/real-proxies share: tests by name, and captures of what they caused.
+# What scripts/real-clients, scripts/real-proxies and scripts/real-rings share: tests by name, and captures of what they caused.
 # Sourced after net.sh.
 
 passed=0 failed=0
