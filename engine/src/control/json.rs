@@ -73,6 +73,12 @@ fn worker((index, worker): (usize, &WorkerSnapshot)) -> Value {
     for reason in Reason::ALL {
         object.insert(format!("drop_{}", reason.name()), worker.dropped(*reason).into());
     }
+    for counter in ServiceCounter::ALL {
+        let sum = worker.services.iter().map(|share| share.counter(*counter)).sum::<u64>();
+        object.insert(counter.name().into(), sum.into());
+    }
+    let ended = worker.services.iter().flat_map(|share| share.ended).sum::<u64>();
+    object.insert("flows_ended".into(), ended.into());
     let flow = |state: State| (state_name(state).to_owned(), worker.flows(state).into());
     object.insert("flows".into(), Value::Object(State::ALL.map(flow).into_iter().collect()));
     Value::Object(object)
@@ -94,6 +100,7 @@ fn service(service: &ServiceSnapshot) -> Value {
     for (key, q) in [("handshake_p50_us", 0.5), ("handshake_p99_us", 0.99)] {
         object.insert(key.into(), service.latency.quantile_us(q).into());
     }
+    object.insert("handshake_times".into(), json!(service.latency.filled().collect::<Vec<_>>()));
     Value::Object(object)
 }
 

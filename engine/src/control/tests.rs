@@ -76,7 +76,9 @@ fn stats_are_one_object_with_causes_as_keys() {
     assert_eq!((&stats["uptime_s"], &worker["core"]), (&2.5.into(), &1.into()));
     assert_eq!((&worker["received"], &worker["drop_land"]), (&12.into(), &2.into()));
     assert_eq!((&worker["flows"]["TIME_WAIT"], &worker["flows"]["SPENT"]), (&4.into(), &1.into()));
+    assert_eq!((&worker["handshakes_completed"], &worker["flows_ended"]), (&1.into(), &1.into()));
     assert_eq!(stats["services"][0]["failed_handshake_timeout"], 1);
+    assert_eq!(stats["services"][0]["handshake_times"], json!([[1536, 1]]));
     assert_eq!(stats["ports"][0]["link_up"], true);
     assert_eq!(
         stats["backends"],

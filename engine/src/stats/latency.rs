@@ -37,6 +37,12 @@ impl Latency {
         if next < 4 { next } else { (4 + next % 4) << (next / 4 - 1) }
     }
 
+    /// The buckets with handshakes: the first number of microseconds above each, and how many it has.
+    pub fn filled(&self) -> impl Iterator<Item = (u64, u64)> {
+        let ends = (0..BUCKETS).map(Self::upper_us);
+        ends.zip(self.buckets).filter(|(_, count)| *count > 0)
+    }
+
     /// How many there are.
     #[must_use]
     pub fn count(&self) -> u64 {
@@ -86,5 +92,6 @@ mod tests {
         latency.buckets[bucket(5000)] = 1;
         assert_eq!(latency.quantile_us(0.5), Some(112));
         assert_eq!(latency.quantile_us(0.99), Some(5120));
+        assert_eq!(latency.filled().collect::<Vec<_>>(), [(112, 9), (5120, 1)]);
     }
 }
