@@ -65,3 +65,34 @@ wrk_ok() {
     cat "$WORKDIR/wrk"
     ! grep -E 'Socket errors|Non-2xx' "$WORKDIR/wrk" && [ "$(wrk_requests "$WORKDIR/wrk")" -gt 100 ]
 }
+
+# top_up BINARY: `usher top` in a terminal of 80 x 24, which says at its end how it ended and how it left the terminal.
+top_up() {
+    background env LC_ALL=C.UTF-8 TERM=screen tmux -u -f /dev/null -S "$WORKDIR/tmux" -D
+    wait_for "tmux to listen" [ -S "$WORKDIR/tmux" ]
+    # shellcheck disable=SC2016 # the shell in the terminal expands it
+    tmux_do new-session -d -x 80 -y 24 sh -c '"$@"; echo "left with $?"; stty -a; exec sleep 1000' sh \
+        "$1" top --interval 200ms -c "$WORKDIR/usher.toml"
+}
+
+tmux_do() { tmux -S "$WORKDIR/tmux" "$@"; }
+top_keys() { tmux_do send-keys "$@"; }
+top_screen() { tmux_do capture-pane -p; }
+top_has() { top_screen | grep -qE -- "$1"; }
+# top_shows PATTERN, top_lacks PATTERN: within fifteen seconds. The screen goes into the log of the test.
+top_shows() { top_comes_to top_has "$1"; }
+top_lacks() { top_comes_to top_has_no "$1"; }
+top_has_no() { ! top_has "$1"; }
+top_comes_to() {
+    local tries
+    for ((tries = 0; tries < 150; tries++)); do
+        ! "$@" || break
+        sleep 0.1
+    done
+    say "-- $*"
+    top_screen
+    "$@"
+}
+# The process id of what runs in the terminal.
+top_pid() { pgrep -P "$(tmux_do display-message -p '#{pane_pid}')" -x usher; }
+top_again() { tmux_do kill-server && rm -f "$WORKDIR/tmux"; }

@@ -16,6 +16,7 @@ mod secret;
 mod service;
 mod stats;
 mod supervisor;
+mod top;
 mod version;
 
 use std::io::{ErrorKind, IsTerminal, Write};
@@ -56,8 +57,8 @@ enum Command {
     },
     /// Counters of a running engine
     Stats(stats::Options),
-    /// Live screen of a running engine (not in this version)
-    Top(Later),
+    /// Live screen of a running engine: load, rates, services, backends, drops
+    Top(top::Options),
     /// Sample of the flows of a running engine
     Flows(flows::Options),
     /// Bounded capture from a running engine (not in this version)
@@ -127,7 +128,7 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Check { config } => check::check(&config),
         Command::Stats(options) => stats::stats(&options),
-        Command::Top(_) => not_yet("top", "`usher stats --watch` shows the counters"),
+        Command::Top(options) => top::top(&options),
         Command::Flows(options) => flows::flows(&options),
         Command::Capture(_) => not_yet("capture", "tcpdump sees the frames of kernel interfaces"),
         Command::Drain(options) => drain::drain(&options),

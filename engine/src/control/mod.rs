@@ -35,6 +35,7 @@ pub use json::{backends_json, services_json, stats_json};
 pub use metrics::prometheus_text;
 pub use request::{Errand, Outcome, PROTOCOL, Request, done};
 pub use socket::{Connection, ControlSocket, request};
+pub(crate) use table::said;
 pub use table::{backends_table, exit_table, flows_table, services_table, stats_table};
 
 /// What is asked of the engine.

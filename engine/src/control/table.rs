@@ -124,7 +124,7 @@ fn standing(backend: &Map<String, Value>) -> &'static str {
 }
 
 /// What a backend's SYN-ACK said, in a line.
-fn said(learned: &Value) -> String {
+pub(crate) fn said(learned: &Value) -> String {
     if learned.is_null() {
         return "nothing yet".into();
     }

@@ -182,10 +182,20 @@ fn a_file_that_is_not_there_exits_2() {
 
 #[test]
 fn commands_of_later_versions_exit_2_with_a_sentence() {
-    for command in ["top", "capture"] {
-        let output = usher(&[command]);
+    let output = usher(&["capture"]);
+    assert_eq!(code(&output), 2);
+    assert!(errors(&output).contains("not in this version"), "{}", errors(&output));
+}
+
+#[test]
+fn top_wants_a_terminal_and_a_sensible_interval() {
+    let output = usher(&["top"]);
+    assert_eq!(code(&output), 2);
+    assert!(errors(&output).contains("needs a terminal"), "{}", errors(&output));
+    for interval in ["often", "99ms"] {
+        let output = usher(&["top", "--interval", interval]);
         assert_eq!(code(&output), 2);
-        assert!(errors(&output).contains("not in this version"), "{}", errors(&output));
+        assert!(errors(&output).contains("--interval"), "{}", errors(&output));
     }
 }
 
