@@ -30,6 +30,8 @@ use clap::Args;
 use crossbeam::channel::{Receiver, Sender, TryRecvError, bounded};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyEventKind};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use serde_json::{Value, json};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
@@ -121,8 +123,30 @@ fn show(model: Model, news: &Receiver<News>) -> io::Result<()> {
     // it also puts the terminal back before a panic is told
     let mut terminal = ratatui::try_init()?;
     let shown = turn(&mut terminal, model, news, &ended);
+    if let Err(cause) = &shown
+        && cause.kind() == io::ErrorKind::BrokenPipe
+    {
+        // there is nothing to put back, and it would panic when it cannot say so
+        std::mem::forget(terminal);
+        return shown;
+    }
     ratatui::try_restore()?;
     shown
+}
+
+/// Waits so long for a key; a broken pipe if the terminal was closed, of which crossterm would read for ever.
+fn wait_for_key(most: Duration) -> io::Result<()> {
+    let keyboard = io::stdin();
+    let mut asked = [PollFd::new(&keyboard, PollFlags::IN)];
+    let most = Timespec::try_from(most).map_err(io::Error::other)?;
+    match poll(&mut asked, Some(&most)) {
+        Ok(_) | Err(Errno::INTR) => {}
+        Err(cause) => return Err(cause.into()),
+    }
+    if asked[0].revents().intersects(PollFlags::HUP | PollFlags::ERR) {
+        return Err(io::Error::new(io::ErrorKind::BrokenPipe, "it was closed"));
+    }
+    Ok(())
 }
 
 fn turn(
@@ -146,7 +170,8 @@ fn turn(
         if std::mem::take(&mut is_new) {
             terminal.draw(|frame| draw::draw(frame, &model))?;
         }
-        if !event::poll(NAP)? {
+        wait_for_key(NAP)?;
+        if !event::poll(Duration::ZERO)? {
             continue;
         }
         is_new = true;
