@@ -1,6 +1,6 @@
 //! What a worker costs on a memory port, software checksums: P1, a SYN answered by cookie, in ns a packet;
 //! P4, a whole connection to a `respond` service, in ns a connection; P5, a segment of a proxied flow, and P6,
-//! a whole proxied connection; and housekeeping with many backends. Only the worker's turns are timed, not the clients and backends beside them.
+//! a whole proxied connection; a connection that a consumer answers; and housekeeping with many backends. Only the worker's turns are timed, not the clients and backends beside them.
 //!
 //! `cargo bench -p usher-bench --no-default-features --bench worker`
 
@@ -32,6 +32,10 @@ fn connection(c: &mut Criterion) {
             b.iter_custom(|connections| rig.connections(connections));
         });
     }
+    group.bench_function("whole connection answered by a consumer", |b| {
+        let mut rig = Rig::with_consumer(Cookies::Never);
+        b.iter_custom(|connections| rig.answered_connections(connections));
+    });
     group.finish();
 }
 

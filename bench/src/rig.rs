@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use usher::clock::{Clock, FakeClock};
 use usher::config::Cookies;
+use usher::handoff::{ConsumerEnd, Event, ends};
 use usher::port::memory::{self, MemoryFrame, MemoryQueue, Options, Wire};
 use usher::port::{BURST, Burst, Frame};
 use usher::testing::{self, Setup};
@@ -15,6 +16,7 @@ use usher::worker::Worker;
 use usher_proto::tcp::State;
 use usher_proto::testing::OUR_MAC;
 use usher_proto::time::Now;
+use usher_proto::verdict::End;
 use usher_proto::wire::{
     Addr, Checked, Flags, Link, Mac, Parsed, PortView, Reply, ReplyOptions, RxChecksums, Segment,
     SeqNum, Timestamps, Tuple, TxChecksums, emit, parse,
@@ -24,6 +26,9 @@ use crate::time::instant;
 
 /// Flows that fit: TIME_WAIT of the connections, of which the newest evict the oldest.
 const CAPACITY: u32 = 1 << 16;
+
+/// Events that the consumer's ring holds: an engine's default.
+const RING: usize = 4096;
 
 /// SYNs that have come and are in the port's ring, at most: fewer than it holds. What comes beyond waits in front of it.
 const FED: usize = 128;
@@ -37,6 +42,8 @@ pub struct Rig {
     sent: Burst<MemoryFrame>,
     /// The next client.
     number: u32,
+    /// Who answers where the worker does not.
+    consumer: Option<ConsumerEnd>,
 }
 
 impl Rig {
@@ -59,8 +66,42 @@ impl Rig {
         let half_open_limit = capacity.max(1 << 20);
         let setup = Setup { cookies, half_open_limit, capacity, shared: true, answer: ANSWER };
         let worker = testing::worker(&setup, &mut port, clock.now()).expect("it starts");
+        Self::announced(worker, wire, clock, None)
+    }
+
+    /// The same with a `ring` service, whose consumer answers every request and closes, on the worker's own thread.
+    ///
+    /// # Panics
+    ///
+    /// Never: memory ports start.
+    #[must_use]
+    pub fn with_consumer(cookies: Cookies) -> Self {
+        let options = Options { mac: OUR_MAC, ..Options::default() };
+        let (mut wan, wire) = memory::new("wan", &options);
+        let (mut lan, _) = memory::new("lan", &options);
+        let mut clock = FakeClock::default();
+        let setup = Setup {
+            cookies,
+            half_open_limit: 1 << 20,
+            capacity: CAPACITY,
+            shared: true,
+            ..Setup::default()
+        };
+        let (plan, ports) = (testing::ring_plan(&setup, ""), [&mut wan, &mut lan]);
+        let mut worker = testing::proxy_worker(&plan, ports, clock.now()).expect("it starts");
+        let (end, consumer) = ends(RING);
+        worker.attach(0, Box::new(end), clock.now()).expect("nobody else is there");
+        Self::announced(worker, wire, clock, Some(consumer))
+    }
+
+    fn announced(
+        worker: Worker<MemoryQueue>,
+        wire: Wire,
+        clock: FakeClock,
+        consumer: Option<ConsumerEnd>,
+    ) -> Self {
         let (spent, sent) = (Duration::ZERO, Burst::new());
-        let mut rig = Self { worker, wire, clock, spent, sent, number: 0 };
+        let mut rig = Self { worker, wire, clock, spent, sent, number: 0, consumer };
         for _ in 0..4 {
             rig.turn(1_000_000); // announcements
             rig.receive();
@@ -103,6 +144,46 @@ impl Rig {
                 sent.iter().for_each(|frame| rig.respond(frame.bytes()));
             }
         })
+    }
+
+    /// At least `connections` connections whose consumer answers, a burst of them side by side: as P4, with the way of
+    /// what is heard to the consumer and of what it says back to the worker. The time of both for `connections`.
+    ///
+    /// # Panics
+    ///
+    /// If one is not answered, or the rig has no consumer.
+    pub fn answered_connections(&mut self, connections: u64) -> Duration {
+        self.in_bursts(connections, |rig| {
+            for number in rig.clients() {
+                rig.say(&tuple(number), &syn(number), b"");
+            }
+            let mut ended = 0;
+            for _ in 0..4 {
+                rig.turn(10);
+                ended += rig.consume();
+                rig.receive();
+                let sent = std::mem::take(&mut rig.sent);
+                sent.iter().for_each(|frame| rig.respond(frame.bytes()));
+            }
+            assert_eq!(ended, BURST, "every connection ends well");
+        })
+    }
+
+    /// What the consumer does when it is polled, timed. How many flows have ended.
+    fn consume(&mut self) -> usize {
+        let consumer = self.consumer.as_mut().expect("a consumer");
+        let (mut asked, mut ended) = (Burst::new(), 0);
+        let start = instant();
+        consumer.poll(4 * BURST, |event| match event {
+            Event::Data { flow, .. } => asked.push(flow),
+            Event::Ended { why, .. } => ended += usize::from(why == End::Closed),
+            _ => {}
+        });
+        for flow in asked {
+            assert!(consumer.respond(flow, ANSWER), "there are chunks");
+        }
+        self.spent += start.elapsed();
+        ended
     }
 
     /// P12: `syns` SYNs, each of another client and `gap` ns after the one before, whatever the worker does meanwhile;

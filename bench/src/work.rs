@@ -42,6 +42,8 @@ pub enum What {
     Stateful,
     /// P4: a whole connection opened by cookie
     Cookie,
+    /// A whole connection that a program answers: worker, ring, consumer, ring, worker, on one thread
+    Ring,
     /// P5: a client's data segment of one of 10,000 proxied flows, at random
     Segment,
     /// P5: a backend's ACK with a SACK block, likewise
@@ -55,7 +57,9 @@ pub enum What {
 impl What {
     fn cookies(self) -> Cookies {
         match self {
-            Self::Stateful | Self::Segment | Self::Sack | Self::ProxiedStateful => Cookies::Never,
+            Self::Stateful | Self::Ring | Self::Segment | Self::Sack | Self::ProxiedStateful => {
+                Cookies::Never
+            }
             Self::Syn | Self::Cookie | Self::ProxiedCookie => Cookies::Always,
         }
     }
@@ -86,6 +90,10 @@ fn rig(work: &Work) -> Box<dyn FnMut() -> Duration> {
         What::Stateful | What::Cookie => {
             let mut rig = Rig::new(cookies);
             Box::new(move || rig.connections(count))
+        }
+        What::Ring => {
+            let mut rig = Rig::with_consumer(cookies);
+            Box::new(move || rig.answered_connections(count))
         }
         What::Segment | What::Sack => {
             let mut front = Front::new(cookies);
