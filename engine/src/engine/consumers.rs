@@ -7,11 +7,38 @@ use crossbeam::channel::bounded;
 
 use super::{Engine, Order, listed};
 use crate::config::Plan;
-use crate::handoff::{ConsumerEnd, ends_with_bell};
+use crate::handoff::{ConsumerEnd, WorkerEnd, ends_with_bell};
 use crate::port::{Port, PortError};
+use crate::worker::View;
 
 /// The ends that nobody has taken yet: of each service, one a worker.
 pub(super) type Untaken = Vec<(String, Vec<ConsumerEnd>)>;
+
+/// What one worker begins with: its ends, with the number of each one's service in the view.
+pub(super) type OwnEnds = Vec<(usize, Box<WorkerEnd>)>;
+
+/// The ends of all `ring` services of `plan`, whose view is `view`: for each of so many workers its own, and those that
+/// consumers will take. Workers have theirs before they poll, so that no client comes before its consumer.
+pub(super) fn first_ends(
+    plan: &Plan,
+    view: &View,
+    workers: usize,
+) -> Result<(Vec<OwnEnds>, Untaken), PortError> {
+    let mut own: Vec<OwnEnds> = (0..workers).map(|_| OwnEnds::new()).collect();
+    let mut untaken = Untaken::new();
+    for (number, name) in view.services().iter().enumerate() {
+        let service = plan.services.iter().find(|service| service.name == *name);
+        let Some(ring) = service.and_then(|service| service.ring()) else { continue };
+        let mut consumers = Vec::new();
+        for own in &mut own {
+            let (end, consumer) = ends_with_bell(ring.size as usize)?;
+            own.push((number, Box::new(end)));
+            consumers.push(consumer);
+        }
+        untaken.push((name.clone(), consumers));
+    }
+    Ok((own, untaken))
+}
 
 impl<P: Port + 'static> Engine<P> {
     /// The consumers' ends of a `ring` service, one for each worker, in the workers' order; none if it is no such service
@@ -55,9 +82,9 @@ impl<P: Port + 'static> Engine<P> {
     }
 
     /// Makes the ends of those `ring` services that `before` has not.
-    pub(super) fn make_ends(&mut self, before: Option<&Plan>) -> Result<(), PortError> {
+    pub(super) fn make_ends(&mut self, before: &Plan) -> Result<(), PortError> {
         let had = |name: &str| {
-            let mut services = before.into_iter().flat_map(|plan| &plan.services);
+            let mut services = before.services.iter();
             services.any(|plan| plan.name == name && plan.ring().is_some())
         };
         let plan = self.plan.clone();

@@ -32,7 +32,7 @@ use std::time::Duration;
 
 use crossbeam::channel::{Sender, bounded};
 
-use self::consumers::Untaken;
+use self::consumers::{Untaken, first_ends};
 use self::overrides::Overrides;
 use self::shared::Shared;
 use self::thread::{Idle, Order, Post};
@@ -83,10 +83,13 @@ where
         let view = Arc::new(View::new(plan, &stations, keyring));
         let count = u16::try_from(cores.len()).map_err(|_| "more workers than there can be")?;
         let (shares, outfits) = (shares(&mut ports, count)?, Outfit::all(&view, count));
+        let (ends, untaken) = first_ends(plan, &view, cores.len())?;
         let idle = Arc::new(Idle::none(cores.len()));
         let (mut boards, mut posts) = (Vec::new(), Vec::new());
-        let equipment = Peers::among(count).into_iter().zip(shares).zip(outfits);
-        for ((number, &core), ((peers, shares), outfit)) in cores.iter().enumerate().zip(equipment)
+        let equipment =
+            Peers::among(count).into_iter().zip(shares).zip(outfits.into_iter().zip(ends));
+        for ((number, &core), ((peers, shares), (outfit, ends))) in
+            cores.iter().enumerate().zip(equipment)
         {
             boards.push((core.unwrap_or_default(), Arc::clone(outfit.board())));
             posts.push(Post {
@@ -96,6 +99,7 @@ where
                 shares,
                 peers,
                 outfit,
+                ends,
                 capacity: plan.flow_capacity,
                 seeds: keys::random_seeds()?,
                 clock,
@@ -104,10 +108,9 @@ where
         let shared = Arc::new(Shared::new(ports, boards, &view, clock));
         let (orders, threads) = (Vec::new(), Vec::new());
         let overrides = Overrides::default();
-        let (plan, untaken) = (plan.clone(), Untaken::new());
+        let plan = plan.clone();
         let mut engine = Self { plan, overrides, view, clock, shared, orders, threads, untaken };
         engine.spawn(posts)?;
-        engine.make_ends(None)?;
         Ok(engine)
     }
 
@@ -145,7 +148,7 @@ where
         self.go_on(&overrides.applied_to(plan), keyring)?;
         let before = std::mem::replace(&mut self.plan, plan.clone());
         self.overrides = overrides;
-        self.make_ends(Some(&before)).map_err(|cause| cause.to_string())
+        self.make_ends(&before).map_err(|cause| cause.to_string())
     }
 
     /// What [`Self::reload`] with `plan` would refuse: nothing, or a sentence. Changes nothing.

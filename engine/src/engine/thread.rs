@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crossbeam::channel::{Receiver, Sender};
 use crossbeam::utils::CachePadded;
 
+use super::consumers::OwnEnds;
 use crate::clock::{Clock, SystemClock};
 use crate::handoff::WorkerEnd;
 use crate::port::{PortError, QueuePair};
@@ -60,6 +61,7 @@ pub(super) struct Post<Q: QueuePair> {
     pub(super) shares: Vec<Share<Q>>,
     pub(super) peers: Peers<Q::Frame>,
     pub(super) outfit: Outfit,
+    pub(super) ends: OwnEnds,
     pub(super) capacity: u32,
     pub(super) seeds: Seeds,
     pub(super) clock: SystemClock,
@@ -85,6 +87,10 @@ pub(super) fn work<Q: QueuePair>(
     let now = clock.now();
     let mut worker =
         Worker::new(post.outfit, post.shares, post.peers, post.capacity, post.seeds, now);
+    for (service, end) in post.ends {
+        // A fresh worker has no consumer, and the service is a `ring`: none is refused.
+        let _ = worker.attach(service, end, now);
+    }
     let prepared = worker.on_thread();
     let failed = prepared.is_err();
     // The engine waits for this; if it has given up, the worker is told to stop.
