@@ -84,10 +84,12 @@ proptest! {
             let mut taken = vec![];
             if decision.change == Change::Update {
                 taken.push((seg, Taken::of(&seg, before, next.rcv_nxt)));
-                if offset <= read {
+                // RFC 9293 table 6 looks at both ends only: what begins before the window and ends behind it is refused.
+                let spans = offset < read && offset + seg.len() > room;
+                if offset <= read && !spans {
                     arrived.mark(offset, (offset + len).max(offset).min(room).max(offset));
                     arrived.fin |= fin;
-                } else if offset + len <= room && !seg.is_empty() {
+                } else if offset > read && offset + len <= room && !seg.is_empty() {
                     kept.push(seg);
                     arrived.mark(offset, offset + len);
                     arrived.fin |= fin;
